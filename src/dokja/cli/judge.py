@@ -1,0 +1,56 @@
+"""`dokja judge`: examine a model on held-out problems."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dokja.cli.model_path import find_model
+from dokja.errors import ConfigError
+
+
+def judge(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A release folder, a run folder or a run's name.")],
+    tasks: Annotated[str, typer.Option(help="Families, separated by commas.")] = "all",
+    languages: Annotated[str, typer.Option(help="Languages to ask in.")] = "ko,en",
+    modes: Annotated[str, typer.Option(help="think: a thought first; direct: at once.")] = "think,direct",
+    per_cell: Annotated[int, typer.Option(min=1, help="Problems per family, level and language.")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="Answers per problem and mode; pass@k needs k.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 answers greedily.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus kept when sampling.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, thought included.")] = 384,
+    budget: Annotated[int | None, typer.Option(min=1, help="Tokens a thought may take before it is closed.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which problems are drawn, and the sampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the records; inside the model's by default.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+) -> None:
+    """Ask held-out problems, keep every answer as a record, print pass@1 with 95 % intervals. Resumes when killed."""
+    asked: Any = _split(modes)
+    wrong = [mode for mode in asked if mode not in ("think", "direct")]
+    if wrong or not asked:
+        raise ConfigError(f"--modes {modes}: name think, direct or both, separated by a comma.")
+    folder = find_model(model, runs)
+    # After the arguments are known to be right: these load torch, which takes seconds.
+    from dokja.judge.run import judge_model
+    from dokja.judge.table import print_table
+
+    judged = judge_model(
+        folder,
+        tasks=_split(tasks),
+        languages=_split(languages),
+        per_cell=per_cell,
+        repeats=repeats,
+        modes=asked,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        budget=budget,
+        seed=seed,
+        out=out,
+    )
+    print_table(judged.summary)
+    print(f"records: {judged.folder}")
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

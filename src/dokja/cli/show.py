@@ -1,0 +1,68 @@
+"""`dokja show`: every value of a recipe with its formula, or how a run stands. Reads only."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dokja.cli.build import Sets
+from dokja.errors import ConfigError
+
+
+def show(
+    what: Annotated[str, typer.Argument(metavar="[recipe|run] PATH", help="A recipe file or a run folder.")],
+    path: Annotated[str | None, typer.Argument(hidden=True)] = None,
+    sets: Sets = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+) -> None:
+    """Show a recipe (`dokja show recipe FILE`: every value and its formula) or a run (`dokja show run RUN`)."""
+    kind, target = (what, path) if path is not None else (None, what)
+    if kind not in (None, "recipe", "run"):
+        raise ConfigError(f"dokja show {kind} …: say `dokja show recipe FILE` or `dokja show run RUN`.")
+    if kind is None and target in ("recipe", "run"):
+        raise ConfigError(f"dokja show {target}: name the {'file' if target == 'recipe' else 'run folder'} as well.")
+    assert target is not None
+    if kind == "recipe" or (kind is None and target.endswith(".toml")):
+        show_recipe(Path(target), sets or [])
+    else:
+        from dokja.cli.show_run import show_run
+
+        folder = next((p for p in (Path(target), runs / target) if p.is_dir()), None)
+        if folder is None:
+            raise ConfigError(f"There is no run {target!r}: neither a folder of that name nor {runs / target}.")
+        show_run(folder)
+
+
+def show_recipe(path: Path, sets: list[str]) -> None:
+    """Print key, value and origin of every key of a recipe, section by section."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dokja.recipe.load import explain_recipe
+
+    recipe, rows = explain_recipe(path, sets)
+    table = Table(title=f"{path} · {recipe.name}", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", justify="right", overflow="fold")
+    table.add_column("from", overflow="fold")
+    section = ""
+    for row in rows:
+        here = row.key.rpartition(".")[0]
+        if here != section:
+            table.add_section()
+            section = here
+        style = "dim" if row.source == "default" else "cyan" if row.formula else "bold"
+        table.add_row(row.key, spell(row.value), row.formula or row.source, style=style)
+    Console().print(table)
+
+
+def spell(value: object) -> str:
+    """A value as a recipe would have it: counts in groups of three, lists with commas."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

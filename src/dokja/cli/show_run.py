@@ -1,0 +1,82 @@
+"""How a run stands: its stages with their cost, the last figures of each, the state of the ledger."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dokja.ledger.chain import read_chain, verify
+from dokja.ledger.manifest import read_manifest
+from dokja.ledger.metrics import TIMING_KEYS, read_metrics
+from dokja.ledger.progress import clock
+from dokja.ledger.run import Run
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def show_run(folder: Path, console: Console | None = None) -> None:
+    """Print the run in `folder`. Nothing is changed and no lock is taken, so a run may be watched while it is built."""
+    console = console or Console()
+    attempts = Run(folder).attempts()
+    console.print(f"{folder} · {len(attempts)} attempt{'s' if len(attempts) != 1 else ''}", style="bold")
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("stage", "state", "time", "tokens", "PFLOP", "peak GB", "last figures"):
+        table.add_column(name, justify="left" if name in ("stage", "state", "last figures") else "right")
+    for stage in stages(folder):
+        table.add_row(*_row(stage))
+    console.print(table)
+    for stage in stages(folder):
+        losses = [row["loss"] for row in read_metrics(stage / "metrics.jsonl") if row.get("loss") is not None]
+        if len(losses) > 1:
+            console.print(f"{stage.name:>10} loss {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")
+    problems = verify(folder)
+    if problems:
+        for problem in problems:
+            console.print(problem, style="red", markup=False)
+    else:
+        console.print(f"ledger: {len(read_chain(folder))} entries, chain unbroken", style="dim")
+
+
+def stages(folder: Path) -> list[Path]:
+    """Stage folders, in the order they were begun."""
+    found = [p for p in folder.iterdir() if (p / "manifest.json").exists() or (p / "metrics.jsonl").exists()]
+    return sorted(found, key=lambda p: min(f.stat().st_mtime for f in p.iterdir() if f.is_file()))
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """The curve of `values` in blocks, each the mean of its stretch."""
+    width = min(width, len(values))
+    edges = [len(values) * i // width for i in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((mean - low) * scale)] for mean in means)
+
+
+def _row(stage: Path) -> tuple[str, ...]:
+    manifest = read_manifest(stage)
+    metrics = read_metrics(stage / "metrics.jsonl")
+    figures = _figures(metrics[-1]) if metrics else ""
+    if manifest is None:
+        return (stage.name, "under way", "", "", "", "", figures)
+    cost = manifest.cost
+    flops = cost.get("flops_6nd", 0) + cost.get("flops_attention", 0)
+    return (
+        stage.name,
+        "done",
+        clock(cost["seconds"]) if "seconds" in cost else "",
+        f"{cost['tokens']:,.0f}" if cost.get("tokens") else "",
+        f"{flops / 1e15:.3g}" if flops else "",
+        f"{cost['peak_memory_bytes'] / 1e9:.2f}" if cost.get("peak_memory_bytes") else "",
+        figures,
+    )
+
+
+def _figures(row: dict[str, Any]) -> str:
+    return " ".join(
+        f"{key} {value:.4g}" for key, value in row.items() if key not in TIMING_KEYS and isinstance(value, (int, float))
+    )

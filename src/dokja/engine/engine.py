@@ -1,0 +1,308 @@
+"""Continuous batching: every step gives each running sequence one token; freed slots are filled from the queue.
+
+    submit ──► waiting ──(a slot is free: prefill, first token)──► running ──(one decode a step)──► Completion
+
+Running sequences lie in slots 0..n-1; when one ends, the last takes its slot, so a finished sequence costs the rest
+nothing. Per step there is one forward, one sampling and one transfer to Python, whatever the number of sequences.
+
+`generate` and `complete` drive a whole set of requests. `submit`, `step` and `abort` are the same engine by hand, for
+whoever has a loop of its own (the server, the RL sampler).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dokja.engine.api import Completion, Event, Finish, Request
+from dokja.engine.forward import Forward
+from dokja.engine.sampler import Needs, Sampler, logprobs
+from dokja.errors import CheckpointError, ConfigError, DokjaError
+from dokja.model.decoder import Decoder
+
+
+@dataclass(slots=True)
+class _Sequence:
+    request: Request
+    limit: int
+    """Tokens it may write: max_tokens, or what the context leaves."""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    forcing: deque[int] = field(default_factory=deque)
+    """Ids still to be written to close the thought."""
+    open_thought: bool = False
+    """Whether the budget may still have to close the thought."""
+    forced: bool = False
+
+    def completion(self, finish: Finish) -> Completion:
+        request = self.request
+        return Completion(request.id, self.tokens, self.logprobs, finish, self.forced, len(request.prompt))
+
+
+class Engine:
+    """Batched sampling from one decoder, on one device.
+
+    slots: sequences at once. dtype: of weights and cache; scores are fp32 always. chunk: the most tokens of one
+    prompt in one pass, prefill_tokens: of all prompts together (padding included); both bound memory, neither
+    changes a result.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        *,
+        slots: int = 128,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        chunk: int = 512,
+        prefill_tokens: int = 2048,
+    ):
+        if min(slots, chunk, prefill_tokens) < 1:
+            raise ConfigError(f"slots ({slots}), chunk ({chunk}) and prefill_tokens ({prefill_tokens}) start at 1.")
+        self.spec, self.slots = model.spec, slots
+        self._forward = Forward(model, slots, dtype, device, chunk)
+        self._sampler = Sampler(slots, device)
+        self._prefill_tokens = prefill_tokens
+        self._waiting: deque[_Sequence] = deque()
+        self._running: list[_Sequence] = []
+        self._ids: set[str] = set()
+        self._last = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._position = torch.zeros(slots, dtype=torch.int64, device=device)  # where _last stands in its sequence
+        self._needs: Needs | None = None  # known until a sequence comes or goes
+        self._prompt_tokens = self._tokens = self._steps = 0
+        self._seconds = 0.0
+
+    # --- whole sets of requests ---------------------------------------------------------------------------------
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Event]:
+        """Events of all requests, interleaved as they come; requests are taken from the iterable as slots free up.
+
+        Dropping the iterator aborts what is left. Raises DokjaError for a request that cannot be served.
+        """
+        self._only_user()
+        source, more = iter(requests), True
+        try:
+            while True:
+                while more and len(self._waiting) < self.slots:
+                    if (request := next(source, None)) is None:
+                        more = False
+                    else:
+                        self.submit(request)
+                if not self._ids:
+                    return
+                for event in self.step():
+                    # a reader may abort between two events of one step
+                    if event.finish is not None or event.id in self._ids:
+                        yield event
+        finally:
+            self._clear()
+
+    def complete(
+        self, requests: Iterable[Request], on_done: Callable[[Completion], object] | None = None
+    ) -> list[Completion]:
+        """All answers, in the order of the requests; `on_done` hears of each as soon as it is there.
+
+        Every request is checked before the first is started; raises DokjaError for one that cannot be served.
+        """
+        self._only_user()
+        done: dict[str, Completion] = {}
+        try:
+            order = [self.submit(request) for request in requests]
+            while self._ids:
+                for completion in self._advance(None):
+                    done[completion.id] = completion
+                    if on_done is not None:
+                        on_done(completion)
+        finally:
+            self._clear()
+        return [done[name] for name in order]
+
+    def _only_user(self) -> None:
+        if self._ids:
+            raise RuntimeError("this engine is busy: finish or abort its requests before driving another set")
+
+    def _clear(self) -> None:
+        for name in list(self._ids):
+            self.abort(name)
+
+    # --- by hand ------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> str:
+        """Puts a request into the queue and returns its id. Raises DokjaError where it cannot be served."""
+        name, room = request.id, self.spec.context - len(request.prompt)
+        if room < 1:
+            raise DokjaError(
+                f"The prompt of request {name!r} has {len(request.prompt)} tokens, and this model's context of "
+                f"{self.spec.context} must hold prompt and answer. Shorten it to {self.spec.context - 1} or less."
+            )
+        used = (*request.prompt, *request.think_close)
+        if min(used) < 0 or max(used) >= self.spec.vocab:
+            raise DokjaError(
+                f"Request {name!r} holds token ids outside this model's vocabulary of {self.spec.vocab}. "
+                "Encode it with the tokenizer that lies beside the weights."
+            )
+        if name in self._ids:
+            raise DokjaError(f"A request with the id {name!r} is at work already. Give each request its own id.")
+        sequence = _Sequence(request, min(request.max_tokens, room), open_thought=request.think_budget is not None)
+        self._ids.add(name)
+        self._waiting.append(sequence)
+        return name
+
+    def step(self) -> list[Event]:
+        """Fills free slots from the queue, then gives every running sequence one token. Empty when nothing is left."""
+        events: list[Event] = []
+        self._advance(events)
+        return events
+
+    @torch.inference_mode()
+    def abort(self, name: str) -> Completion | None:
+        """Ends a request now and frees its slot -> what it wrote so far, or None where it is not at work."""
+        for sequence in self._waiting:
+            if sequence.request.id == name:
+                self._waiting.remove(sequence)
+                self._ids.remove(name)
+                return sequence.completion("abort")
+        for row, sequence in enumerate(self._running):
+            if sequence.request.id == name:
+                self._remove(row)
+                return sequence.completion("abort")
+        return None
+
+    def stats(self) -> dict[str, Any]:
+        """running, waiting, slots now; prompt_tokens, tokens (written), steps, seconds at work, tokens_per_second."""
+        rate = self._tokens / self._seconds if self._seconds else 0.0
+        return {
+            "running": len(self._running),
+            "waiting": len(self._waiting),
+            "slots": self.slots,
+            "prompt_tokens": self._prompt_tokens,
+            "tokens": self._tokens,
+            "steps": self._steps,
+            "seconds": self._seconds,
+            "tokens_per_second": rate,
+        }
+
+    def load_weights(self, path: str | Path) -> None:
+        """Takes the weights of another folder of the same shape. Raises DokjaError while requests are at work."""
+        from dokja.engine.load import find_folder, load_decoder
+
+        if self._ids:
+            raise DokjaError("Weights cannot change under running requests. Wait for them or abort them first.")
+        model = load_decoder(find_folder(path))
+        if model.spec != self.spec:
+            raise CheckpointError(f"{path} holds a model of another shape than this engine. Load it into a new engine.")
+        with torch.no_grad():
+            for own, new in zip(self._forward.model.parameters(), model.parameters(), strict=True):
+                own.copy_(new)
+
+    # --- one step -----------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _advance(self, events: list[Event] | None) -> list[Completion]:
+        """One step; events are made only where somebody wants them."""
+        began = time.perf_counter()
+        done = self._admit(events)
+        if n := len(self._running):
+            longest = max(len(s.request.prompt) + len(s.tokens) for s in self._running)
+            logits = self._forward.decode(self._last[:n], self._position[:n], longest)
+            self._position[:n] += 1
+            if self._needs is None:
+                self._needs = self._sampler.needs(0, n)
+            done += self._emit(0, logits, self._needs, events)
+        self._steps += 1
+        self._seconds += time.perf_counter() - began
+        return done
+
+    def _admit(self, events: list[Event] | None) -> list[Completion]:
+        """Prefills waiting requests into free slots, several at a time: one pass over a few costs little more."""
+        done: list[Completion] = []
+        free = self.slots - len(self._running)
+        if not self._waiting or (self._running and free < min(len(self._waiting), max(1, self.slots // 8))):
+            return done
+        taken = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        taken.sort(key=lambda s: -len(s.request.prompt))  # neighbours of like length: little padding
+        while taken:
+            size = max(1, self._prefill_tokens // min(len(taken[0].request.prompt), self._forward.chunk))
+            done += self._prefill(taken[:size], events)
+            taken = taken[size:]
+        return done
+
+    def _prefill(self, group: list[_Sequence], events: list[Event] | None) -> list[Completion]:
+        first, prompts = len(self._running), [s.request.prompt for s in group]
+        logits = self._forward.prefill(first, prompts)
+        lengths = [len(p) for p in prompts]
+        self._running += group
+        self._needs = None
+        self._position[first : first + len(group)] = torch.tensor(lengths)
+        for slot, sequence in enumerate(group, first):
+            r = sequence.request
+            self._sampler.put(slot, r.temperature, r.top_p, r.top_k, r.seed)
+        self._prompt_tokens += sum(lengths)
+        return self._emit(first, logits, self._sampler.needs(first, len(self._running)), events)
+
+    def _emit(self, first: int, logits: Tensor, needs: Needs, events: list[Event] | None) -> list[Completion]:
+        """Chooses the next token of the slots from `first` on and does the books; what has ended gives up its slot."""
+        position = self._position[first : first + len(logits)]
+        chosen = self._sampler.sample(logits, first, position, needs)
+        for row, sequence in enumerate(self._running[first:]):
+            if sequence.open_thought and (token := self._force(sequence)) is not None:
+                chosen[row] = token
+        self._last[first : first + len(logits)] = chosen
+        tokens, scores = chosen.tolist(), logprobs(logits, chosen).tolist()
+        if not math.isfinite(sum(scores)):
+            raise CheckpointError("The model's scores are not finite numbers. Its weights are damaged or diverged.")
+        self._tokens += len(tokens)
+        ended: list[tuple[int, Finish]] = []
+        for row, (sequence, token, score) in enumerate(zip(self._running[first:], tokens, scores, strict=True), first):
+            sequence.tokens.append(token)
+            sequence.logprobs.append(score)
+            finish: Finish | None = None
+            if token in sequence.request.stop:
+                finish = "stop"
+            elif len(sequence.tokens) >= sequence.limit:
+                finish = "length"
+            if finish is not None:
+                ended.append((row, finish))
+            if events is not None:
+                events.append(Event(sequence.request.id, token, score, finish))
+        done = [self._running[row].completion(finish) for row, finish in ended]
+        for row, _ in reversed(ended):
+            self._remove(row)
+        return done
+
+    @staticmethod
+    def _force(sequence: _Sequence) -> int | None:
+        """The id that must come next because the thought has used its budget, or None."""
+        request = sequence.request
+        budget, close = request.think_budget, request.think_close
+        if budget is None:
+            return None
+        if not sequence.forcing and not sequence.forced:
+            if sequence.tokens and sequence.tokens[-1] == close[-1]:  # closed by the model itself
+                sequence.open_thought = False
+            elif len(sequence.tokens) >= budget:
+                sequence.forcing.extend(close)
+                sequence.forced = True
+        token = sequence.forcing.popleft() if sequence.forcing else None
+        sequence.open_thought &= bool(sequence.forcing) or not sequence.forced
+        return token
+
+    def _remove(self, row: int) -> None:
+        """Frees a slot: the last running sequence moves into it."""
+        self._ids.remove(self._running[row].request.id)
+        moved = self._running.pop()
+        last = len(self._running)
+        self._needs = None
+        if row != last:
+            self._running[row] = moved
+            self._forward.cache.move(last, row, len(moved.request.prompt) + len(moved.tokens))
+            self._sampler.move(last, row)
+            self._last[row], self._position[row] = self._last[last], self._position[last]

@@ -1,0 +1,136 @@
+"""From scores to tokens, all rows at once.
+
+A token is drawn by inverting the distribution function at one uniform number: u = hash(seed, position). So what a
+request draws depends on nothing but its own scores, seed and position; not on batch mates, slot or order. Filtering
+keeps the tokens in vocabulary order, so that a row draws the same whether or not its mates have filters.
+
+    legend   B rows, V vocabulary
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# splitmix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators")
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_ALL = (1 << 64) - 1
+_HEAD = 64  # best tokens looked at first; whole rows are sorted only where these are not enough
+
+
+def _signed(x: int) -> int:
+    """The int64 with the same 64 bits."""
+    x &= _ALL
+    return x - (1 << 64) if x >> 63 else x
+
+
+def seed_key(seed: int) -> int:
+    """A request's seed (any integer, 64 bits count), mixed so that neighbouring seeds have nothing in common."""
+    z = (seed + _GOLDEN) & _ALL
+    for shift, factor in _MIX:
+        z = ((z ^ (z >> shift)) * factor) & _ALL
+    return _signed(z ^ (z >> 31))
+
+
+def uniform(key_B: Tensor, position_B: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1), fp64 with 53 bits, for int64 keys (`seed_key`) and positions of one shape."""
+
+    def shifted(z: Tensor, bits: int) -> Tensor:  # int64 shifts copy the sign, which is not meant here
+        return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+    z = key_B + position_B * _signed(_GOLDEN)
+    for bits, factor in _MIX:
+        z = (z ^ shifted(z, bits)) * _signed(factor)
+    z = z ^ shifted(z, 31)
+    return shifted(z, 11).double() * 2.0**-53
+
+
+def _edge(best_BM: Tensor, mass_B: Tensor, k_B: Tensor, top_p_B: Tensor) -> tuple[Tensor, Tensor]:
+    """-> the least probability to keep [B], and whether the M best (descending) were enough to know it [B]."""
+    m = best_BM.shape[1]
+    cdf_BM = best_BM.cumsum(-1, dtype=torch.float64)
+    mass_B = torch.where(k_B <= m, cdf_BM.gather(1, k_B.clamp(max=m)[:, None] - 1)[:, 0], mass_B)
+    need_B = torch.where(top_p_B < 1.0, top_p_B * mass_B, torch.inf)
+    # A token stays while those before it have not reached the sum yet.
+    keep_B = (cdf_BM - best_BM < need_B[:, None]).sum(-1)
+    known_B = (k_B <= m) | (cdf_BM[:, -1] >= need_B)
+    keep_B = torch.minimum(keep_B, k_B.clamp(max=m)).clamp(min=1)
+    return best_BM.gather(1, keep_B[:, None] - 1)[:, 0], known_B
+
+
+def keep_top(p_BV: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Tensor:
+    """Probabilities with all but the best tokens set to 0 (not renormalised): top_k first, top_p of what it leaves.
+
+    top_k 0 and top_p 1 keep everything. Tokens exactly as probable as the last one kept are kept as well.
+    """
+    vocab = p_BV.shape[1]
+    k_B = torch.where(top_k_B > 0, top_k_B, vocab).clamp(max=vocab)
+    top_p_B = top_p_B.double()
+    mass_B = p_BV.sum(-1, dtype=torch.float64)
+    head = min(vocab, max(_HEAD, int(top_k_B.max())))
+    edge_B, known_B = _edge(p_BV.topk(head).values, mass_B, k_B, top_p_B)
+    open_B = (top_k_B == 0) & (top_p_B >= 1.0)
+    edge_B = torch.where(open_B, 0.0, edge_B)
+    rest = (~(known_B | open_B)).nonzero()[:, 0]
+    if len(rest):
+        ranked = p_BV[rest].sort(dim=-1, descending=True).values
+        edge_B[rest] = _edge(ranked, mass_B[rest], k_B[rest], top_p_B[rest])[0]
+    return p_BV.masked_fill(p_BV < edge_B[:, None], 0.0)
+
+
+def logprobs(logits_BV: Tensor, tokens_B: Tensor) -> Tensor:
+    """log_softmax of the raw scores at the tokens [B]: the model's own probability, before temperature and filters."""
+    return logits_BV.gather(-1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What some rows of a batch ask for; spares the others' work when nobody does."""
+
+    greedy: bool
+    drawn: bool
+    filters: bool
+
+
+class Sampler:
+    """The sampling settings of every slot, as tensors."""
+
+    def __init__(self, slots: int, device: str):
+        self._floats = torch.ones(2, slots, device=device)  # temperature, top_p
+        self._ints = torch.zeros(2, slots, dtype=torch.int64, device=device)  # top_k, key
+
+    def put(self, slot: int, temperature: float, top_p: float, top_k: int, seed: int) -> None:
+        """Settings of the sequence in a slot."""
+        self._floats[:, slot] = torch.tensor([temperature, top_p])
+        self._ints[:, slot] = torch.tensor([top_k, seed_key(seed)])
+
+    def move(self, source: int, target: int) -> None:
+        """A sequence changes its slot."""
+        self._floats[:, target] = self._floats[:, source]
+        self._ints[:, target] = self._ints[:, source]
+
+    def needs(self, first: int, last: int) -> Needs:
+        """What slots first..last-1 ask for; holds until a sequence comes, goes or moves."""
+        (temperature, top_p), top_k = self._floats[:, first:last], self._ints[0, first:last]
+        filters = ((top_p < 1.0) | (top_k > 0)) & (temperature > 0)
+        return Needs(bool((temperature == 0).any()), bool((temperature > 0).any()), bool(filters.any()))
+
+    def sample(self, logits_BV: Tensor, first: int, position_B: Tensor, needs: Needs) -> Tensor:
+        """Tokens [B] for the slots from `first` on; `position_B` is the place of each new token in its sequence."""
+        if not needs.drawn:
+            return logits_BV.argmax(-1)
+        rows = slice(first, first + len(logits_BV))
+        (temperature_B, top_p_B), (top_k_B, key_B) = self._floats[:, rows], self._ints[:, rows]
+        greedy_B = temperature_B == 0
+        scale_B = torch.where(greedy_B, 1.0, temperature_B) if needs.greedy else temperature_B
+        p_BV = (logits_BV / scale_B[:, None]).softmax(-1)
+        if needs.filters:
+            p_BV = keep_top(p_BV, top_k_B, top_p_B)
+        cdf_BV = p_BV.cumsum(-1, dtype=torch.float64)
+        # u < 1, so the target lies below the sum and the token found has a probability above 0.
+        target_B = uniform(key_B, position_B) * cdf_BV[:, -1]
+        drawn_B = torch.searchsorted(cdf_BV, target_B[:, None], right=True)[:, 0].clamp_(max=logits_BV.shape[1] - 1)
+        return torch.where(greedy_B, logits_BV.argmax(-1), drawn_B) if needs.greedy else drawn_B

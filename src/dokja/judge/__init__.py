@@ -1,0 +1,1 @@
+"""Counting rights and wrongs: running a suite over an engine, records, statistics, tables."""

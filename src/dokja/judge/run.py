@@ -1,0 +1,83 @@
+"""The verb `judge`: a model folder in, records and a summary out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dokja.engine.load import load_engine
+from dokja.judge.records import MODES, RECORDS, Mode, Record, Sampling, read_records
+from dokja.judge.runner import run_suite
+from dokja.judge.suite import build_suite, needs_steps
+from dokja.judge.table import Summary, summarise, write_summary
+from dokja.ledger.progress import Progress
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What judging left: the folder, its records in the suite's order, and what they add up to."""
+
+    folder: Path
+    records: list[Record]
+    summary: Summary
+
+
+def judge_model(
+    model_path: str | Path,
+    *,
+    tasks: Sequence[str] = ("all",),
+    languages: Sequence[str] = ("ko", "en"),
+    per_cell: int = 10,
+    repeats: int = 1,
+    modes: Sequence[Mode] = MODES,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    max_tokens: int = 512,
+    budget: int | None = None,
+    seed: int = 0,
+    batch: int = 64,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    log_path: Path | None = None,
+) -> Judged:
+    """Judge the model of a folder; a killed run continues where it stopped.
+
+    `batch` answers are written at a time. `out` defaults to `judge-<suite>` inside the model's folder, so that another suite never meets this one's records.
+    Raises DokjaError sentences of the loader, the suite and the runner.
+    """
+    suite = build_suite(tasks, per_cell, languages, seed)
+    folder = Path(out) if out is not None else Path(model_path) / f"judge-{suite.short}"
+    engine, tokenizer, info = load_engine(model_path, slots=batch, device=device)
+    there = len(read_records(folder)) if (folder / RECORDS).exists() else 0
+    total = len(suite.problems) * len(modes) * repeats
+    with Progress(total, "judge", log_path, start=min(there, total)) as progress:
+        records = run_suite(
+            suite.problems,
+            engine,
+            tokenizer,
+            folder,
+            modes=modes,
+            repeats=repeats,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            budget=budget,
+            model_id=info["name"],
+            model_sha256=info["sha256"],
+            seed=seed,
+            progress=progress,
+        )
+    settings = {
+        "suite_sha256": suite.sha256,
+        "tasks": list(dict.fromkeys(p.task for p in suite.problems)),
+        "languages": list(languages),
+        "per_cell": per_cell,
+        "repeats": repeats,
+        "modes": list(modes),
+        "seed": seed,
+        **asdict(Sampling(temperature, top_p, max_tokens, budget)),
+    }
+    summary = summarise(records, needs_steps(), settings)
+    write_summary(folder, summary)
+    return Judged(folder, records, summary)

@@ -1,0 +1,48 @@
+"""A suite: held-out problems with an identity, so that two scores are known to be of the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dokja.errors import ConfigError
+from dokja.ledger.hashing import sha256_json
+from dokja.tasks.problem import Problem
+from dokja.tasks.registry import TASKS, get_tasks
+from dokja.tasks.splits import eval_set
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Problems in a fixed order and the hash of what they ask."""
+
+    problems: tuple[Problem, ...]
+    sha256: str
+
+    @property
+    def short(self) -> str:
+        """The hash's first eight digits, for folder names."""
+        return self.sha256[:8]
+
+
+def build_suite(
+    tasks: Sequence[str] = ("all",),
+    per_cell: int = 10,
+    languages: Sequence[str] = ("ko", "en"),
+    seed: int = 0,
+) -> Suite:
+    """`per_cell` problems of each family, level and language from the evaluation seeds. Same call, same suite."""
+    if per_cell < 1:
+        raise ConfigError(f"per_cell is {per_cell}, which asks nothing. Use at least 1 problem per cell.")
+    problems = tuple(eval_set(get_tasks(tasks), per_cell, tuple(languages), seed))
+    return Suite(problems, suite_hash(problems))
+
+
+def suite_hash(problems: Sequence[Problem]) -> str:
+    """Identity of the questions and their right answers, whatever generated them."""
+    return sha256_json([[p.id, p.task, p.level, p.language, p.prompt, str(p.reference)] for p in problems])
+
+
+def needs_steps() -> frozenset[str]:
+    """The families that cannot be answered well at once."""
+    return frozenset(name for name, task in TASKS.items() if task.needs_steps)

@@ -1,0 +1,1 @@
+"""Run folders, manifests, the hash chain, metrics and cost. Nothing here loads torch."""

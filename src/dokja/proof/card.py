@@ -1,0 +1,219 @@
+"""The model card: README.md of a release, from the run folder alone, in English and Korean.
+
+The front matter is what hubs read; the rest is for a person who wonders whether to use the model. Every figure comes
+from the run; what was not measured is not mentioned.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from dokja.judge.records import MODES
+from dokja.proof.figures import NONE, Both, count, duration, interval, percent, points, power, short, size
+from dokja.proof.report_parts import lede
+from dokja.proof.report_read import Run
+from dokja.proof.strings import say, stage_name
+
+Language = Literal["en", "ko"]
+
+_SHAPE = (
+    ("num_hidden_layers", "card_layers"),
+    ("hidden_size", "card_width"),
+    ("num_attention_heads", "card_heads"),
+    ("num_key_value_heads", "card_kv_heads"),
+    ("head_dim", "card_head_dim"),
+    ("intermediate_size", "card_ffn"),
+    ("vocab_size", "card_vocab"),
+    ("max_position_embeddings", "card_context"),
+    ("sliding_window", "card_window"),
+)
+
+
+def model_card(run: Run) -> str:
+    """The card as Markdown. `run` may lack any stage; its sections are then left out."""
+    body = "\n".join(_language(run, code) for code in ("en", "ko"))
+    return f"{_front_matter(run)}\n# {_line(_name(run))}\n\n[English](#english) · [한국어](#한국어)\n\n{body}"
+
+
+def _front_matter(run: Run) -> str:
+    """YAML, written as JSON values, which YAML reads and which no name or licence can break out of."""
+    fields: dict[str, Any] = {
+        "license": str(_release(run).get("licence") or "apache-2.0").lower(),
+        "language": ["ko", "en"],
+        "pipeline_tag": "text-generation",
+        "library_name": "transformers",
+        "tags": ["dokja", "hybrid-reasoning", "trained-from-scratch"],
+    }
+    return "---\n" + "".join(f"{k}: {json.dumps(v, ensure_ascii=False)}\n" for k, v in fields.items()) + "---\n"
+
+
+def _language(run: Run, code: Language) -> str:
+    def t(words: Both) -> str:
+        return _line(getattr(words, code))
+
+    def section(title: Both, *parts: str) -> str:
+        inside = "\n\n".join(part for part in parts if part)
+        return f"### {t(title)}\n\n{inside}\n\n" if inside else ""
+
+    def table(head: Iterable[Both], rows: Sequence[Sequence[Both | str]]) -> str:
+        return _table([t(h) for h in head], [[t(c) if isinstance(c, Both) else _line(c) for c in row] for row in rows])
+
+    authors = ", ".join(map(str, _release(run).get("authors") or ()))
+    out = [f"## {'English' if code == 'en' else '한국어'}\n\n{t(lede(run))}"]
+    out.append(t(say("two_modes")) + (f" {t(say('card_authors', names=authors))}" if authors else "") + "\n")
+    parts = [" ".join(out[:1]), out[1]]
+    parts.append(section(say("card_results"), t(say("card_results_lede")), table(_RESULT_HEAD, _results(run)), _headline(run, code)))
+    parts.append(section(say("heldout"), table(*_texts(run))))
+    parts.append(section(say("card_shape"), table((say("card_property"), say("value")), _shape(run))))
+    parts.append(section(say("card_data"), table((say("source"), say("documents"), say("tokens"), say("bytes")), _data(run))))
+    parts.append(section(say("card_cost"), table(_COST_HEAD, _costs(run))))
+    parts.append(section(say("card_use"), _use(run, code)))
+    parts.append(section(say("card_limits"), *(f"- {t(limit)}" for limit in _limits(run))))
+    parts.append(section(say("proof"), t(say("ledger", n=str(run.ledger_entries))), f"`{run.ledger_head}`") if run.ledger_head else "")
+    return "\n".join(p for p in parts if p)
+
+
+_RESULT_HEAD = [say(k) for k in ("family", "language", "mode", "problems", "pass1", "ci")]
+_COST_HEAD = [say(k) for k in ("stage", "tokens", "flops", "attention", "time", "memory")]
+
+
+def _results(run: Run) -> list[list[Both | str]]:
+    """Overall by language and mode first, then each family."""
+    rows = run.summary.get("rows") or {}
+    out: list[list[Both | str]] = []
+    for row in (*(rows.get("language") or []), *(rows.get("cell") or [])):
+        e = row["score"]
+        name = row["task"].replace("_", " ") if row.get("task") else say("all_families")
+        cells = [say(row["language"]) if row["language"] in ("ko", "en") else str(row["language"]), say(row["mode"])]
+        out.append([name, *cells, str(row["problems"]), percent(e["value"]), interval(e["low"], e["high"])])
+    return out
+
+
+def _headline(run: Run, code: Language) -> str:
+    head = run.summary.get("headline") or {}
+    lines = []
+    for mode in MODES:
+        if e := head.get(mode):
+            lines.append((say(mode), f"{percent(e['value'])} {interval(e['low'], e['high'])}"))
+    if e := head.get("gap_needs_steps"):
+        lines.append((say("gap"), f"{points(e['value'])} {interval(e['low'], e['high'])}"))
+    for mode, e in (head.get("ko_minus_en") or {}).items():
+        lines.append((Both(*(f"{a}, {b}" for a, b in zip(_pair(say("ko_minus_en")), _pair(say(mode)), strict=True))),
+                      f"{points(e['value'])} {interval(e['low'], e['high'])}"))  # fmt: skip
+    if head.get("answers"):
+        lines.append((say("wrong_mode"), f"{head.get('wrong_mode', 0)} / {head['answers']:,}"))
+    return "\n".join(f"- {getattr(name, code)}: {figure}" for name, figure in lines)
+
+
+def _texts(run: Run) -> tuple[list[Both], list[list[Both | str]]]:
+    baselines = list(dict.fromkeys(b for h in run.heldout for b in h.get("baselines") or {}))
+    head = [say("source"), say("this_model"), *map(Both.same, baselines)]
+    rows: list[list[Both | str]] = [
+        [str(h.get("name", NONE)), *(f"{v:.3f}" if isinstance(v, int | float) else NONE for v in (h["bits_per_byte"], *(
+            (h.get("baselines") or {}).get(b) for b in baselines)))]
+        for h in run.heldout
+    ]  # fmt: skip
+    return head, rows
+
+
+def _shape(run: Run) -> list[list[Both | str]]:
+    rows: list[list[Both | str]] = []
+    if run.shape.get("architectures"):
+        rows.append([say("card_architecture"), ", ".join(map(str, run.shape["architectures"]))])
+    if run.parameters:
+        rows.append([say("card_parameters"), f"{run.parameters:,}"])
+    pattern = run.shape.get("sliding_window_pattern") or (run.recipe.get("model") or {}).get("pattern")
+    if pattern:
+        rows.append([say("card_pattern"), str(pattern)])
+    for key, name in _SHAPE:
+        if isinstance(run.shape.get(key), int):
+            rows.append([say(name), f"{run.shape[key]:,}"])
+    return rows
+
+
+def _data(run: Run) -> list[list[Both | str]]:
+    return [
+        [str(d["name"]), count(d.get("documents")), count(d.get("tokens")), size(d.get("utf8_bytes") or None)]
+        for d in run.data
+    ]
+
+
+def _costs(run: Run) -> list[list[Both | str]]:
+    rows: list[list[Both | str]] = []
+    for stage in run.stages:
+        c = stage.cost
+        flops = (power(c.get(k) or None) for k in ("flops_6nd", "flops_attention"))
+        memory = size(c.get("peak_memory_bytes"))
+        rows.append([stage_name(stage.name), count(c.get("tokens") or None), *flops, duration(c.get("seconds")), memory])
+    if rows:
+        sums = (power(run.total(k) or None) for k in ("flops_6nd", "flops_attention"))
+        rows.append([say("total"), "", *sums, duration(run.total("seconds")), size(run.peak_memory)])
+    return rows
+
+
+def _use(run: Run, code: Language) -> str:
+    """How to load it, with transformers and with dokja; the folder is the one the card lies in."""
+    setting = run.summary.get("settings") or {}
+    tokens = setting.get("max_tokens") or 256
+    question = "25 + 17은 얼마입니까?" if code == "ko" else "What is 25 + 17?"
+    return f"""```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+messages = [{{"role": "user", "content": "{question}"}}]
+inputs = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, enable_thinking=True, return_tensors="pt", return_dict=True
+)
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens={int(tokens)})[0]))
+```
+
+```sh
+dokja chat .     # /think, /no_think
+dokja judge .
+```"""
+
+
+def _limits(run: Run) -> list[Both]:
+    limits = [say("card_limit_scope")]
+    head = run.summary.get("headline") or {}
+    weak = sorted(
+        ((r["score"]["value"], str(r["task"]).replace("_", " ")) for r in (run.summary.get("rows") or {}).get("task") or []
+         if r["mode"] == "think" and r["score"]["value"] < 0.8)
+    )[:5]  # fmt: skip
+    if weak:
+        limits.append(say("card_limit_weak", names=", ".join(f"{name} ({percent(v, 0)})" for v, name in weak)))
+    if head.get("direct") and head.get("think"):
+        limits.append(say("card_limit_direct", share=percent(head["direct"]["value"])))
+    if isinstance(context := run.shape.get("max_position_embeddings"), int):
+        limits.append(say("card_limit_context", n=f"{context:,}"))
+    return limits
+
+
+def _name(run: Run) -> str:
+    return str(_release(run).get("name") or run.name)
+
+
+def _release(run: Run) -> dict[str, Any]:
+    section = run.recipe.get("release")
+    return section if isinstance(section, dict) else {}
+
+
+def _pair(words: Both) -> tuple[str, str]:
+    return words.en, words.ko
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def _line(text: str) -> str:
+    """Text on one line in which neither markup nor HTML of a name can start."""
+    return re.sub(r"([<>`\[\]*])", r"\\\1", " ".join(text.split(" "))).replace("\n", " ")

@@ -1,0 +1,94 @@
+"""Combinations that no key alone gives away. Every sentence says which key to change."""
+
+from collections import Counter
+
+from dokja.errors import ConfigError
+from dokja.recipe.schema import Recipe, SourceConfig, TrainConfig
+
+SMALLEST_VOCAB = 267
+"""256 bytes and 11 special tokens."""
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ConfigError for the first combination of a filled recipe that cannot be built."""
+    _model(recipe)
+    if recipe.tokenizer.vocab < SMALLEST_VOCAB:
+        raise ConfigError(
+            f"tokenizer.vocab is {recipe.tokenizer.vocab}; the 256 bytes and 11 special tokens alone take "
+            f"{SMALLEST_VOCAB}. Set it to {SMALLEST_VOCAB} or more."
+        )
+    for name in ("pretrain", "context", "sft"):
+        stage = getattr(recipe, name)
+        if stage is not None:
+            _stage(name, stage, recipe.model.context)
+    if not recipe.corpus.sources:
+        raise ConfigError("corpus.sources is empty. Add a [[corpus.sources]] table, or leave the key out.")
+    for index, source in enumerate(recipe.corpus.sources):
+        _source(index, source)
+    twice = [name for name, n in Counter(s.name for s in recipe.corpus.sources).items() if n > 1]
+    if twice:
+        raise ConfigError(f"Two corpus sources are named {twice[0]!r}. Give each [[corpus.sources]] a name of its own.")
+    judge = recipe.judge
+    if judge.max_tokens > recipe.model.context:
+        raise ConfigError(
+            f"judge.max_tokens is {judge.max_tokens} and model.context {recipe.model.context}: an answer would not "
+            "fit. Lower judge.max_tokens or raise model.context."
+        )
+    if judge.budget > judge.max_tokens:
+        raise ConfigError(
+            f"judge.budget ({judge.budget} tokens of thought) exceeds judge.max_tokens ({judge.max_tokens} in all). "
+            "Lower it."
+        )
+
+
+def _model(recipe: Recipe) -> None:
+    model = recipe.model
+    if "L" in model.pattern and model.window is None:
+        raise ConfigError(
+            f"model.pattern {model.pattern!r} has local layers (L) but model.window is unset. "
+            "Set model.window (EXAONE 4.0 uses 4096, K-EXAONE 128) or write the pattern as 'G'."
+        )
+    if "L" not in model.pattern and model.window is not None:
+        raise ConfigError(
+            f"model.window is {model.window} but the pattern {model.pattern!r} has no local layer (L) to use it. "
+            "Remove model.window or put an L in model.pattern."
+        )
+    if model.heads % model.kv_heads:
+        raise ConfigError(
+            f"model.heads ({model.heads}) is not a multiple of model.kv_heads ({model.kv_heads}). "
+            f"Set kv_heads to a divisor of {model.heads}."
+        )
+    if model.head_dim % 2:
+        raise ConfigError(f"model.head_dim is {model.head_dim}; rotary positions turn pairs: set an even number.")
+
+
+def _stage(name: str, stage: TrainConfig, context: int) -> None:
+    if stage.seq_len > context:
+        raise ConfigError(
+            f"{name}.seq_len ({stage.seq_len}) is longer than model.context ({context}). "
+            "Raise model.context or lower it."
+        )
+    if stage.batch_tokens % stage.seq_len:
+        whole = max(1, round(stage.batch_tokens / stage.seq_len)) * stage.seq_len
+        raise ConfigError(
+            f"{name}.batch_tokens ({stage.batch_tokens}) is not a multiple of {name}.seq_len ({stage.seq_len}). "
+            f"Set it to {whole}, for instance."
+        )
+    if stage.batch_tokens > stage.tokens:
+        raise ConfigError(
+            f"{name}.tokens ({stage.tokens}) is less than one batch ({stage.batch_tokens}). "
+            "Raise tokens or lower batch_tokens."
+        )
+    if stage.schedule == "wsd" and stage.warmup + stage.decay > 1:
+        raise ConfigError(
+            f"{name}.warmup ({stage.warmup:g}) and {name}.decay ({stage.decay:g}) are shares of the steps and exceed "
+            "1 together. Lower one of them."
+        )
+
+
+def _source(index: int, source: SourceConfig) -> None:
+    where = f"corpus.sources.{index} ({source.name})"
+    if source.kind == "text" and source.path is None:
+        raise ConfigError(f"{where} is of kind 'text' and names no path. Set path to a file or folder.")
+    if source.kind == "tasks" and source.path is not None:
+        raise ConfigError(f"{where} is of kind 'tasks', which are generated, yet names a path. Set kind = 'text'.")

@@ -1,0 +1,202 @@
+"""From one dial to every number: fills what a recipe leaves out, each value beside its formula.
+
+A key that is written in the recipe is never touched. Rates and batch sizes are starting points found on models of a
+few million parameters; where a rule follows the literature the formula's comment says so.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from dokja.recipe.schema import ModelConfig, Recipe, SourceConfig, TokenizerConfig, TrainConfig
+
+TOKENS_PER_PARAMETER = 20
+"""Hoffmann et al. 2022 (Chinchilla): about twenty tokens per parameter are compute-optimal."""
+
+STAGES = ("pretrain", "context", "sft")
+
+
+@dataclass(frozen=True)
+class Derived:
+    """One resolved key: where its value comes from. `formula` is empty unless `source` is "derived"."""
+
+    key: str
+    value: Any
+    formula: str
+    source: str
+
+
+class _Filler:
+    """Fills the gaps of one section, remembering the formula of each filled key."""
+
+    def __init__(self, section: BaseModel, prefix: str, formulas: dict[str, str]) -> None:
+        self.given, self.prefix, self.formulas = section, prefix, formulas
+        self.filled: dict[str, Any] = {}
+
+    def __call__(self, key: str, formula: str, value: Callable[[], Any]) -> Any:
+        """The value of `key`: the recipe's own, or `value()` where the recipe has none."""
+        written = getattr(self.given, key)
+        if written is not None:
+            return written
+        self.filled[key] = value()
+        self.formulas[f"{self.prefix}.{key}"] = formula
+        return self.filled[key]
+
+    def done(self) -> Any:
+        return self.given.model_copy(update=self.filled)
+
+
+def parameters(model: ModelConfig, vocab: int) -> int:
+    """Parameters that multiply every token: the layers' matrices and the output head, not the embedding's lookup."""
+    attention = 2 * model.width * (model.heads + model.kv_heads) * model.head_dim
+    feed_forward = (3 if model.activation == "swiglu" else 2) * model.width * model.ffn
+    return model.layers * (attention + feed_forward) + vocab * model.width
+
+
+def derive(recipe: Recipe, sources: Mapping[str, str] | None = None) -> tuple[Recipe, list[Derived]]:
+    """Fill every gap of `recipe`; `sources` tells for dotted keys where they were written ("set in tiny.toml").
+
+    Returns the filled recipe and one row per key of every section in use, in the order of the schema.
+    """
+    formulas: dict[str, str] = {}
+    tokenizer = _tokenizer(recipe, formulas)
+    model = _model(recipe, formulas)
+    stages: dict[str, TrainConfig] = {}
+    for stage in STAGES:
+        given = getattr(recipe, stage)
+        if given is not None:
+            earlier = stages.get("pretrain")
+            stages[stage] = _stage(stage, given, recipe, model, tokenizer.vocab, earlier, formulas)
+    fill = _Filler(recipe.corpus, "corpus", formulas)
+    listed = fill("sources", "every task family", lambda: (SourceConfig(kind="tasks", name="tasks"),))
+    filled_sources = tuple(_source(source, i, recipe.scale, formulas) for i, source in enumerate(listed))
+    corpus = recipe.corpus.model_copy(update={"sources": filled_sources})
+    fill = _Filler(recipe.judge, "judge", formulas)
+    longest = fill("max_tokens", f"3/4 · context {model.context}", lambda: max(1, model.context * 3 // 4))
+    fill("budget", f"7/8 · max_tokens {longest}", lambda: max(1, longest * 7 // 8))
+    judge = fill.done()
+    fill = _Filler(recipe.release, "release", formulas)
+    fill("name", "name of the recipe", lambda: recipe.name)
+    filled = {"tokenizer": tokenizer, "model": model, "corpus": corpus, "judge": judge, "release": fill.done()}
+    whole = recipe.model_copy(update={**filled, **stages})
+    return whole, _rows(whole, formulas, sources or {})
+
+
+def _tokenizer(recipe: Recipe, formulas: dict[str, str]) -> TokenizerConfig:
+    fill = _Filler(recipe.tokenizer, "tokenizer", formulas)
+    fill("vocab", "256 · scale², within 1024 and 65536", lambda: min(65536, max(1024, 256 * recipe.scale**2)))
+    return fill.done()
+
+
+def _model(recipe: Recipe, formulas: dict[str, str]) -> ModelConfig:
+    given, scale = recipe.model, recipe.scale
+    fill = _Filler(given, "model", formulas)
+    fill("layers", "scale", lambda: scale)
+    width = fill("width", f"64 · scale {scale}", lambda: 64 * scale)
+    head_dim = fill("head_dim", "64 if width ≥ 512 else 32", lambda: 64 if width >= 512 else 32)
+    heads = fill("heads", f"width {width} / head_dim {head_dim}", lambda: max(1, width // head_dim))
+    fill("kv_heads", f"largest divisor of heads {heads} up to half of it", lambda: half_divisor(heads))
+    if given.activation == "swiglu":
+        fill("ffn", f"8/3 · width {width}, up to a multiple of 32", lambda: _up(8 * width, 3 * 32) * 32)
+    else:
+        fill("ffn", f"4 · width {width}", lambda: 4 * width)
+    written = [section.seq_len for stage in STAGES if (section := getattr(recipe, stage)) and section.seq_len]
+    if written:
+        context = fill("context", "longest seq_len of the stages", lambda: max(written))
+    else:
+        context = fill("context", f"128 · scale {scale}, at most 4096", lambda: min(4096, 128 * scale))
+    if "L" in given.pattern:
+        fill("window", f"context {context} / 4, at least 16", lambda: max(16, context // 4))
+    return fill.done()
+
+
+def _stage(
+    stage: str,
+    given: TrainConfig,
+    recipe: Recipe,
+    model: ModelConfig,
+    vocab: int,
+    pretrain: TrainConfig | None,
+    formulas: dict[str, str],
+) -> TrainConfig:
+    fill = _Filler(given, stage, formulas)
+    n = parameters(model, vocab)
+    if stage == "pretrain" or pretrain is None:
+        tokens = fill("tokens", f"20 · {n:,} parameters", lambda: TOKENS_PER_PARAMETER * n)
+    else:
+        tokens = fill("tokens", f"pretrain.tokens {pretrain.tokens:,} / 4", lambda: max(1, pretrain.tokens // 4))
+    if stage == "pretrain" and recipe.context is not None:
+        seq_len = fill("seq_len", "context / 4: [context] lengthens it", lambda: max(1, model.context // 4))
+    else:
+        seq_len = fill("seq_len", "model.context", lambda: model.context)
+    # The batch that wastes no data grows with about the square root of the tokens (Zhang et al. 2024 fit 0.47).
+    rows = batch_rows(tokens, seq_len)
+    batch = fill("batch_tokens", f"5 · √tokens, as 2ⁿ rows: {rows} of {seq_len}", lambda: rows * seq_len)
+
+    # Wider matrices take smaller steps; a later stage starts from good weights and moves less.
+    later = 1.0 if stage == "pretrain" else 0.3
+    narrow = math.sqrt(256 / model.width)
+    tail = f"√(256 / width {model.width})" + ("" if later == 1.0 else " · 0.3 after pretraining")
+    for key, peak in (("lr_matrix", 0.02), ("lr_embed", 0.02), ("lr_head", 0.004), ("lr_other", 0.004)):
+        fill(key, f"{peak} · {tail}", partial(_round, peak * narrow * later))
+    if given.schedule == "wsd":
+        fill("decay", "0.3 in pretraining, 0.5 after", lambda: 0.3 if stage == "pretrain" else 0.5)
+    else:
+        fill("decay", "cosine falls from the warm-up on", lambda: 1.0 - given.warmup)
+
+    steps = -(-tokens // batch)
+    each = fill("checkpoint_every", f"steps {steps:,} / 10, within 20 and 500", lambda: min(500, max(20, steps // 10)))
+    fill("eval_every", f"checkpoint_every {each}", lambda: each)
+    return fill.done()
+
+
+def _source(given: SourceConfig, index: int, scale: int, formulas: dict[str, str]) -> SourceConfig:
+    fill = _Filler(given, f"corpus.sources.{index}", formulas)
+    if given.kind == "tasks":
+        fill("problems", f"20,000 · scale {scale}", lambda: 20_000 * scale)
+    return fill.done()
+
+
+def half_divisor(heads: int) -> int:
+    """Largest divisor of `heads` that is at most half of it, and at least 1: grouped-query attention by default."""
+    return max((d for d in range(1, heads // 2 + 1) if heads % d == 0), default=1)
+
+
+def batch_rows(tokens: int, seq_len: int) -> int:
+    """Rows of `seq_len` in a batch of about 5·√tokens tokens: a power of two, and no more than the stage has tokens."""
+    rows = 2 ** round(math.log2(max(1.0, 5 * math.sqrt(tokens) / seq_len)))
+    while rows > 1 and rows * seq_len > tokens:
+        rows //= 2
+    return rows
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _rows(recipe: Recipe, formulas: Mapping[str, str], sources: Mapping[str, str]) -> list[Derived]:
+    rows: list[Derived] = []
+
+    def walk(section: BaseModel, prefix: str) -> None:
+        for name in type(section).model_fields:
+            key, value = f"{prefix}{name}", getattr(section, name)
+            if isinstance(value, BaseModel):
+                walk(value, f"{key}.")
+            elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+                for i, item in enumerate(value):
+                    walk(item, f"{key}.{i}.")
+            elif key in formulas:
+                rows.append(Derived(key, value, formulas[key], "derived"))
+            elif value is not None or key in sources:
+                rows.append(Derived(key, value, "", sources.get(key, "default")))
+
+    walk(recipe, "")
+    return rows

@@ -1,0 +1,172 @@
+"""What a person may write in a recipe, key by key.
+
+A field made with `derived(...)` may be left out: `derive.py` fills it from the `scale` dial and prints the formula.
+It is typed as if it were always there, because every Recipe that `load_recipe` returns is filled.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, field_validator
+
+
+def derived(description: str, **constraints: Any) -> Any:
+    """A field that stays None only until `derive.py` has filled it."""
+    return Field(default=None, description=description, **constraints)
+
+
+def _whole(value: Any) -> Any:
+    """`2e6` is a float to TOML and a count to a person."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(ge=0.0)]
+Strings = Annotated[tuple[str, ...], Strict(False)]
+Language = Literal["ko", "en"]
+Languages = Annotated[tuple[Language, ...], Strict(False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
+
+
+class ModelConfig(_Section):
+    """The shape of the decoder."""
+
+    pattern: str = Field(
+        "LLLG", description="layer kinds, repeated over the layers: L local (window), G global", pattern="^[LG]+$"
+    )
+    layers: Count = derived("number of layers")
+    width: Count = derived("size of the residual stream")
+    head_dim: Count = derived("size of one attention head; free of width / heads")
+    heads: Count = derived("query heads")
+    kv_heads: Count = derived("key/value heads (grouped-query attention)")
+    ffn: Count = derived("hidden size of the feed-forward block")
+    context: Count = derived("longest sequence the model is meant for, in tokens")
+    window: Count | None = derived("keys a local layer sees, the query's own included")
+    activation: Literal["swiglu", "relu2"] = Field("swiglu", description="feed-forward non-linearity")
+    norm: Literal["post", "pre"] = Field("post", description="norm after each block (EXAONE 4.0) or before it")
+    qk_norm: bool = Field(True, description="RMSNorm over head_dim on queries and keys")
+    norm_eps: Annotated[float, Field(gt=0)] = Field(1e-5, description="epsilon of every RMSNorm")
+    rope: Literal["local", "all"] = Field("local", description="rotary positions on local layers only, or on all")
+    rope_theta: Annotated[float, Field(gt=1)] = Field(10000.0, description="base of the rotary frequencies")
+    tied: bool = Field(False, description="output head shares the embedding's weights")
+
+
+class TokenizerConfig(_Section):
+    """The byte-level BPE trained on the corpus."""
+
+    vocab: Count = derived("entries, special tokens and the 256 bytes included")
+    sample_mb: Annotated[float, Field(gt=0)] = Field(16.0, description="text the merges are learned from, in MB")
+
+
+class SourceConfig(_Section):
+    """One source of the corpus: generated problems (`tasks`) or files of yours (`text`)."""
+
+    kind: Literal["tasks", "text"] = Field(description="generated problems, or documents in files")
+    name: str = Field(description="short name, unique in the recipe; names the shard folder", pattern=r"^[\w.-]+$")
+    weight: Annotated[float, Field(gt=0)] = Field(1.0, description="share in the mixture, relative to others")
+    path: str | None = Field(
+        None, description="text: file, folder or glob, relative to the recipe; see data/sources.py"
+    )
+    text_key: str = Field("text", description="text: the JSON or parquet field that holds the text")
+    limit_mb: Annotated[float, Field(gt=0)] | None = Field(None, description="text: read no more MB of text")
+    heldout: str | Share | None = Field(None, description="text: glob of held-out files, or a share of the documents")
+    language: Language | None = Field(None, description="text: language tag of the documents, for figures by language")
+    tasks: Strings = Field(("all",), description="tasks: families, or all")
+    problems: Count = derived("tasks: problems to generate, both languages together")
+    levels: Annotated[tuple[Count, ...], Strict(False)] | None = Field(
+        None, description="tasks: levels of difficulty; all when left out"
+    )
+
+
+class CorpusConfig(_Section):
+    """What is read."""
+
+    sources: Annotated[tuple[SourceConfig, ...], Strict(False)] = derived("each a [[corpus.sources]] table")
+
+
+class TrainConfig(_Section):
+    """One training stage. Shares (warmup, decay) are of the stage's steps."""
+
+    tokens: Count = derived("tokens to train on, padding included")
+    seq_len: Count = derived("tokens in a row; documents are packed into rows")
+    batch_tokens: Count = derived("tokens in one optimiser step; a multiple of seq_len")
+    lr_matrix: Rate = derived("peak rate of Muon (hidden matrices)")
+    lr_embed: Rate = derived("peak rate of AdamW for the embedding")
+    lr_head: Rate = derived("peak rate of AdamW for the output head")
+    lr_other: Rate = derived("peak rate of AdamW for norm gains")
+    weight_decay: Rate = Field(0.1, description="decoupled weight decay of the matrices")
+    schedule: Literal["wsd", "cosine"] = Field("wsd", description="warm-up, stable, decay; or warm-up, cosine")
+    warmup: Share = Field(0.02, description="share of the steps spent rising to the peak rate")
+    decay: Share = derived("wsd: share of the steps spent falling, at the end")
+    final_lr: Share = Field(0.05, description="last rate, as a share of the peak")
+    clip: Rate = Field(1.0, description="largest gradient norm; 0 leaves it unclipped")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights, if any")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="arithmetic of the matrix products")
+    compile: bool = Field(True, description="torch.compile where a compiler is found")
+    checkpoint_every: Count = derived("steps between checkpoints")
+    keep: Count = Field(2, description="checkpoints kept")
+    eval_every: Count = derived("steps between held-out evaluations")
+    think_share: Share = Field(0.6, description="share of conversations with a thought (EXAONE 4.0: 1.5 to 1)")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: the tokens asked for, rounded up to whole batches."""
+        return -(-self.tokens // self.batch_tokens)
+
+
+class JudgeConfig(_Section):
+    """How the finished model is examined."""
+
+    tasks: Strings = Field(("all",), description="families, or all")
+    languages: Languages = Field(("ko", "en"), description="languages asked in")
+    per_cell: Count = Field(10, description="problems per family, level and language")
+    repeats: Count = Field(1, description="answers per problem and mode; pass@k needs k of them")
+    temperature: Rate = Field(0.0, description="0 answers greedily")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus kept when sampling")
+    max_tokens: Count = derived("tokens of an answer, thought included")
+    budget: Count = derived("tokens a thought may take before it is closed for the model")
+    modes: Annotated[tuple[Literal["think", "direct"], ...], Strict(False)] = Field(
+        ("think", "direct"), description="thinking first, or answering at once"
+    )
+    batch: Count = Field(64, description="problems in flight at a time")
+
+
+class ReleaseConfig(_Section):
+    """What the release says of itself."""
+
+    name: str = derived("name of the release")
+    licence: str = Field("Apache-2.0", description="SPDX expression of the weights' licence")
+    authors: Strings = Field((), description="who built it")
+
+
+class Recipe(_Section):
+    """A whole road. A section of the road that is left out ([context], say) is a stage that is not walked."""
+
+    name: str = Field(description="name of the run folder")
+    scale: Count = Field(description="the one dial: layers, from which width, heads, rates, batch and tokens follow")
+    seed: Seed = Field(0, description="every random choice follows from it")
+    language: Language = Field("en", description="language of the printed pages")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
+    threads: Count | None = Field(None, description="CPU threads; all cores when left out")
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    corpus: CorpusConfig = Field(default_factory=CorpusConfig)
+    pretrain: TrainConfig | None = Field(None, description="next-token training on the whole mixture")
+    context: TrainConfig | None = Field(None, description="further training on longer rows")
+    sft: TrainConfig | None = Field(None, description="conversations, thinking and at once, in one model")
+    preference: None = Field(None, description="place kept for preference optimisation")
+    rl: None = Field(None, description="place kept for reinforcement learning")
+    judge: JudgeConfig = Field(default_factory=JudgeConfig)
+    release: ReleaseConfig = Field(default_factory=ReleaseConfig)
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w][\w.-]*", name):
+            raise ValueError(f"{name!r} names a folder: use letters, digits, '.', '_' and '-'")
+        return name

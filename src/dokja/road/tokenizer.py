@@ -1,0 +1,49 @@
+"""Stage `tokenizer`: byte-level BPE over a sample of the corpus, every source by its weight."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from dokja.recipe.schema import SourceConfig
+from dokja.road import corpus
+from dokja.road.context import Context, Walked
+from dokja.road.problems import problem_from
+from dokja.tasks.textbook import documents
+from dokja.text.tokenizer import bytes_per_token_by_language, train_tokenizer
+
+
+def plain_texts(context: Context, source: SourceConfig) -> Iterator[tuple[str, str]]:
+    """(language, text) of every training document of a source, as pretraining reads it."""
+    if source.kind == "text":
+        for document in corpus.training_texts(context, source):
+            yield source.language or "", document.text or ""
+        return
+    style = random.Random(context.recipe.seed)
+    for row in corpus.read_problems(context, source):
+        for text in documents(problem_from(row), style):
+            yield row["language"], text
+
+
+def walk(context: Context, folder: Path) -> Walked:
+    """Trains and writes tokenizer.json, tokenizer_config.json, chat_template.jinja and figures.json."""
+    recipe = context.recipe
+    sources = recipe.corpus.sources
+    weight = sum(s.weight for s in sources)
+    sample: list[tuple[str, str]] = []
+    for source in sources:
+        budget = recipe.tokenizer.sample_mb * 1e6 * source.weight / weight
+        for language, text in plain_texts(context, source):
+            sample.append((language, text))
+            budget -= len(text.encode())
+            if budget <= 0:
+                break
+    tokenizer = train_tokenizer((text for _, text in sample), recipe.tokenizer.vocab)
+    tokenizer.save(folder)
+    figures = {"vocab": tokenizer.vocab_size, "bytes_per_token": bytes_per_token_by_language(tokenizer, sample[:: max(1, len(sample) // 5000)])}
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    outputs = sorted(p.name for p in folder.iterdir() if p.name not in ("key.txt",))
+    by_language = ", ".join(f"{k or 'all'} {v:.2f}" for k, v in figures["bytes_per_token"].items())
+    return Walked(outputs, f"{tokenizer.vocab_size:,} entries; bytes per token: {by_language}")

@@ -1,0 +1,176 @@
+"""Stages `pretrain`, `context` and `sft`: the same loop over other shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dokja.errors import DataError
+from dokja.ledger import chain
+from dokja.ledger.hashing import sha256_file
+from dokja.recipe.schema import Recipe
+from dokja.road.context import Context, Walked
+from dokja.road.shards import open_all
+from dokja.text.chat import BOS, END, PAD
+from dokja.text.template import JINJA_SHA256
+from dokja.text.tokenizer import Tokenizer
+
+ORDER = ("pretrain", "context", "sft")
+OBJECTIVE = {"pretrain": "language", "context": "language", "sft": "sft"}
+WEIGHTS = "weights"
+EVAL_ROWS = 64
+"""Rows of held-out text looked at while training; the judge reads all of it."""
+
+
+def weights_before(context: Context, name: str) -> Path | None:
+    """Folder with the weights that stage `name` starts from; None for empty weights."""
+    earlier = [n for n in ORDER[: ORDER.index(name)] if getattr(context.recipe, n) is not None]
+    return context.stage(earlier[-1]) / WEIGHTS if earlier else None
+
+
+def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    """Ids that config.json names."""
+    return {"bos": tokenizer.special_id(BOS), "eos": tokenizer.special_id(END), "pad": tokenizer.special_id(PAD)}
+
+
+def write_weights(folder: Path, model: Any, tokenizer: Tokenizer, recipe: Recipe) -> None:
+    """Weights in the release layout, so that engine, judge and transformers open any stage."""
+    from dokja.model.families import exaone4
+
+    exaone4.export(model.spec, dict(model.named_parameters()), folder, special_ids(tokenizer))
+    tokenizer.save(folder)
+    judge = recipe.judge
+    generation = {
+        "bos_token_id": tokenizer.special_id(BOS),
+        "eos_token_id": tokenizer.special_id(END),
+        "pad_token_id": tokenizer.special_id(PAD),
+        "do_sample": judge.temperature > 0,
+        "max_new_tokens": judge.max_tokens,
+        **({"temperature": judge.temperature, "top_p": judge.top_p} if judge.temperature > 0 else {}),
+    }
+    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+
+
+def walk(name: str) -> Callable[[Context, Path], Walked]:
+    """The function that walks training stage `name`."""
+
+    def walk_stage(context: Context, folder: Path) -> Walked:
+        import torch
+
+        from dokja.data.loader import Loader
+        from dokja.model.decoder import Decoder
+        from dokja.model.families import load_model
+        from dokja.model.spec import ModelSpec
+        from dokja.train import distributed
+        from dokja.train.loop import Plan, train
+        from dokja.train.objectives import OBJECTIVES
+
+        recipe, config = context.recipe, getattr(context.recipe, name)
+        device = distributed.start(pick_device(recipe))
+        dtype = pick_dtype(config.precision, device)
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        torch.use_deterministic_algorithms(device.type == "cpu")
+        tokenizer = Tokenizer.load(context.stage("tokenizer"))
+        sets = open_all(context.stage("shards") / ("sft" if name == "sft" else "pretrain"))
+        if not sets:
+            raise DataError(f"stage {name} has nothing to learn from: the recipe's sources hold no {'tasks' if name == 'sft' else 'documents'}.")
+        weights = {s.name: s.weight for s in recipe.corpus.sources}
+        loader = Loader(
+            [(shards, weights[source]) for source, shards in sets.items()],
+            config.seq_len,
+            config.batch_tokens // config.seq_len,
+            recipe.seed + ORDER.index(name),
+        )
+        before = weights_before(context, name)
+        if before is None:
+            spec = ModelSpec(vocab=tokenizer.vocab_size, **recipe.model.model_dump())
+            model = Decoder(spec).init_weights(recipe.seed)
+        else:
+            model = load_model(before)
+        identity = {
+            "data": chain_sha(sets),
+            "tokenizer": tokenizer.sha256,
+            "template": JINJA_SHA256,
+            "start": sha256_file(before / "model.safetensors") if before else f"seed {recipe.seed}",
+        }
+        size = np.array([len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)])
+        objective = OBJECTIVES[OBJECTIVE[name]](size)
+        held = open_all(context.stage("shards") / "heldout") if name != "sft" else {}
+        with context.progress(config.steps, name) as bar:
+            plan = Plan(
+                config,
+                config.steps,
+                objective,
+                loader,
+                folder,
+                identity,
+                evaluate=held_out(held, config, size) if held else None,
+                say=context.say,
+                progress=bar.update,
+                log=lambda e: chain.append_once(context.run.path, {**e, "stage": name}, ("stage", "step", "files")),
+                compile=config.compile,
+            )
+            spent = train(model, plan, device, dtype)
+        write_weights(folder / WEIGHTS, model, tokenizer, recipe)
+        cost = {
+            "seconds": spent.seconds,
+            "tokens": float(spent.tokens),
+            "flops_6nd": spent.flops_6nd,
+            "flops_attention": spent.flops_attention,
+            **spent.extra,
+        }
+        rate = spent.tokens / max(spent.seconds, 1e-9)
+        sentence = f"{model.spec.params / 1e6:.2f} M parameters, {spent.tokens / 1e6:.1f} M tokens, {rate / 1e3:.1f} k tokens/s"
+        return Walked([WEIGHTS, "metrics.jsonl"], sentence, cost, frozenset({"metrics.jsonl"}))
+
+    return walk_stage
+
+
+def chain_sha(sets: dict[str, Any]) -> str:
+    """One hash for all shard sets of a stage."""
+    from dokja.ledger.hashing import sha256_json
+
+    return sha256_json({name: shards.sha256 for name, shards in sets.items()})
+
+
+def held_out(sets: dict[str, Any], config: Any, token_bytes: np.ndarray) -> Callable[[Any], dict[str, float]]:
+    """A function of the runner: bits per byte of the first rows of every held-out source."""
+    from dokja.data.batch import sweep
+    from dokja.train.bits import bits_per_byte
+
+    def evaluate(runner: Any) -> dict[str, float]:
+        out = {}
+        for source, shards in sets.items():
+            rows = max(1, EVAL_ROWS // runner.rows)
+            batches = [b for b, _ in zip(sweep(shards, config.seq_len, runner.rows), range(rows), strict=False)]
+            out[f"bits_per_byte/{source}"] = bits_per_byte(runner, batches, token_bytes)
+        return out
+
+    return evaluate
+
+
+def pick_device(recipe: Recipe) -> Any:
+    """torch device of a recipe; `auto` takes a GPU where there is one. ConfigError when `cuda` is asked for in vain."""
+    import torch
+
+    from dokja.errors import ConfigError
+
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("the recipe asks for device = 'cuda' and torch finds no GPU. Use --set device=cpu, or another machine.")
+    use_gpu = recipe.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_gpu else "cpu")
+
+
+def pick_dtype(precision: str, device: Any) -> Any:
+    """torch dtype of the matrix products; `auto` is bf16 where the machine has fast bf16."""
+    import torch
+
+    from dokja.train.optim import fast_bf16
+
+    bf16 = precision == "bf16" or (precision == "auto" and fast_bf16(device))
+    return torch.bfloat16 if bf16 else torch.float32

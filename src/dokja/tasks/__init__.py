@@ -1,0 +1,12 @@
+"""Problems with exact graders: bilingual generators, answer extraction, training and evaluation splits. No torch here.
+
+| file | holds |
+|---|---|
+| problem.py | Problem, Grade, Task: what the other rooms see |
+| families/ | twelve families, one file each |
+| registry.py | the families by name |
+| splits.py | training and evaluation problems, disjoint by seed and by prompt |
+| extract.py | finding and comparing the answer in what a model wrote |
+| korean.py | particles, numerals, syllables |
+| textbook.py | problems as plain text, for pretraining |
+"""

@@ -1,0 +1,1 @@
+"""ONE training loop, its objectives, optimisers, schedules and checkpoints."""

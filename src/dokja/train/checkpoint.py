@@ -1,0 +1,113 @@
+"""Checkpoints that exist only when they are complete.
+
+    checkpoints/step_00000120/   model.safetensors  optimizer.safetensors  [ema.safetensors]  state.json  manifest.json
+
+Everything is written to `step_00000120.partial`, each file synced, the manifest with every file's SHA-256 last, and
+then the folder is renamed. A reader takes the newest folder whose files all match their hashes; a torn, cut or
+altered one is named and passed over.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dokja.errors import CheckpointError
+from dokja.ledger.atomic import sync_folder
+from dokja.ledger.hashing import sha256_file
+
+Groups = Mapping[str, Mapping[str, Tensor]]
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save(folder: Path, step: int, groups: Groups, state: Mapping[str, Any], keep: int) -> dict[str, str]:
+    """Writes checkpoint `step`, drops the oldest beyond `keep`; returns {file: sha256}.
+
+    groups: {"model": tensors, "optimizer": tensors, ...}. Raises CheckpointError when the disk is full; the earlier
+    checkpoints stay as they are.
+    """
+    final = folder / f"step_{step:08d}"
+    partial = final.with_name(final.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        hashes = {}
+        for name, tensors in groups.items():
+            path = partial / f"{name}.safetensors"
+            save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, path)
+            _sync(path)
+            hashes[path.name] = sha256_file(path)
+        path = partial / "state.json"
+        path.write_text(json.dumps({**state, "step": step}, indent=1, sort_keys=True))
+        _sync(path)
+        hashes[path.name] = sha256_file(path)
+        (partial / "manifest.json").write_text(json.dumps({"step": step, "files": hashes}, indent=1, sort_keys=True))
+        _sync(partial / "manifest.json")
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        older = complete_steps(folder)
+        left = f"the checkpoint of step {older[-1]} is untouched" if older else "no earlier checkpoint exists"
+        cause = f"the disk is full ({shutil.disk_usage(folder).free:,} bytes free)" if full else str(error)
+        raise CheckpointError(
+            f"checkpoint {final} could not be written: {cause}; {left}. Free space and run the same command again."
+        ) from None
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
+    sync_folder(folder)
+    for old in complete_steps(folder)[:-keep]:
+        shutil.rmtree(folder / f"step_{old:08d}")
+    return hashes
+
+
+def complete_steps(folder: Path) -> list[int]:
+    """Steps whose folder was renamed into place, oldest first (contents not yet checked)."""
+    return sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit() and p.is_dir())
+
+
+def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Tensors by group and the state of one checkpoint folder. Raises CheckpointError naming the damaged file."""
+    try:
+        files = json.loads((path / "manifest.json").read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        raise CheckpointError(f"{path} has no readable manifest.json: the checkpoint is not complete.") from None
+    for name, expected in files.items():
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path / name} is missing.")
+        if sha256_file(path / name) != expected:
+            raise CheckpointError(f"{path / name} was cut or altered: its SHA-256 is not the manifest's.")
+    groups = {Path(n).stem: load_file(path / n) for n in files if n.endswith(".safetensors")}
+    return groups, json.loads((path / "state.json").read_text())
+
+
+def load_latest(
+    folder: Path, say: Callable[[str], None]
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+    """The newest undamaged checkpoint, or None where there is none; `say` hears of every one passed over."""
+    for partial in folder.glob("*.partial"):
+        say(f"{partial.name} was cut off while it was written; it is removed.")
+        shutil.rmtree(partial)
+    for step in reversed(complete_steps(folder)):
+        try:
+            return read(folder / f"step_{step:08d}")
+        except CheckpointError as error:
+            say(f"{error} Falling back to the checkpoint before it.")
+            shutil.rmtree(folder / f"step_{step:08d}")
+    return None
+

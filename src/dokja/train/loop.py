@@ -1,0 +1,227 @@
+"""The training loop: one for every objective.
+
+A step is a pure function of (weights, optimiser state, step): batches come from the loader by number, nothing is
+drawn from a global generator, and sums have a fixed order. So a run that is killed anywhere and started again ends
+bit for bit where an uninterrupted one ends (on the same machine, threads and versions).
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dokja.data.loader import Loader
+from dokja.data.prefetch import Prefetch
+from dokja.errors import CheckpointError, DokjaError
+from dokja.ledger.cost import flops_6nd, peak_memory_bytes
+from dokja.ledger.hashing import sha256_file, sha256_json
+from dokja.ledger.metrics import MetricsLog
+from dokja.model.decoder import Decoder
+from dokja.train import checkpoint, distributed
+from dokja.train.compiled import Runner
+from dokja.train.objectives import Language
+from dokja.train.optim import Optimizer
+from dokja.train.schedule import SCHEDULES
+
+MICRO_TOKENS = {"cpu": 8192, "cuda": 65536}
+"""Tokens of one forward and backward pass; a batch is a whole number of them."""
+
+
+class Interrupted(DokjaError):
+    """SIGTERM or Ctrl-C: a checkpoint was written first."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the loop needs to know; `config` is the recipe's section (rates, schedule, sizes)."""
+
+    config: Any
+    steps: int
+    objective: Language
+    loader: Loader
+    folder: Path
+    identity: Mapping[str, str]
+    """Hashes of data, tokenizer, template and spec: a checkpoint made with others is refused."""
+    evaluate: Callable[[Runner], dict[str, float]] | None = None
+    say: Callable[[str], None] = print
+    progress: Callable[[int, str], None] = lambda step, text: None
+    log: Callable[[dict[str, Any]], None] = lambda entry: None
+    """Called with every checkpoint written, for the ledger."""
+    compile: bool = True
+
+
+@dataclass
+class Spent:
+    """What training has cost so far, over all attempts."""
+
+    tokens: int = 0
+    flops_6nd: float = 0.0
+    flops_attention: float = 0.0
+    seconds: float = 0.0
+    targets: int = 0
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) -> Spent:
+    """Trains `model` in place for `plan.steps` steps, resuming from the newest undamaged checkpoint of `plan.folder`.
+
+    Leaves checkpoints and metrics.jsonl in the folder; with `ema` the model ends as the average. Raises Interrupted
+    after SIGTERM, CheckpointError for a checkpoint made from other data, DokjaError for a loss that is not finite.
+    """
+    c, rank, world = plan.config, distributed.rank(), distributed.world()
+    model.to(device)
+    rates = {k: getattr(c, k) for k in ("lr_matrix", "lr_embed", "lr_head", "lr_other")}
+    optimizer = Optimizer(model, rates, c.weight_decay)
+    ema = {n: p.detach().clone() for n, p in model.named_parameters()} if c.ema else None
+    identity = {**plan.identity, "loader": plan.loader.fingerprint(), "spec": sha256_json(model.spec.to_dict())}
+    spent, start = Spent(), 0
+    folder = plan.folder / "checkpoints"
+    found = checkpoint.load_latest(folder, plan.say)
+    if found:
+        groups, state = found
+        refuse_other(identity, state["identity"])
+        with torch.no_grad():
+            for n, p in model.named_parameters():
+                p.copy_(groups["model"][n])
+                if ema is not None:
+                    ema[n].copy_(groups["ema"][n])
+        optimizer.load({k: v.to(device) if v.ndim else v for k, v in groups["optimizer"].items()})
+        start, spent = state["step"], Spent(**state["spent"])
+        plan.say(f"resuming at step {start} of {plan.steps}.")
+    metrics = MetricsLog(plan.folder / "metrics.jsonl") if rank == 0 else None
+    if metrics:
+        metrics.truncate_after(start)
+    runner = Runner(model, dtype, plan.compile, min(MICRO_TOKENS[device.type], c.batch_tokens // world) // c.seq_len)
+
+    def save(step: int) -> None:
+        if rank:
+            return
+        model_state = {n: p for n, p in model.named_parameters()}
+        groups: dict[str, Mapping[str, Tensor]] = {"model": model_state, "optimizer": optimizer.state()}
+        if ema is not None:
+            groups["ema"] = ema
+        hashes = checkpoint.save(folder, step, groups, {"identity": identity, "spent": vars(spent)}, c.keep)
+        lines = sha256_file(plan.folder / "metrics.jsonl") if metrics else ""
+        plan.log({"kind": "checkpoint", "step": step, "files": hashes, "metrics_sha256": lines})
+
+    schedule, stop = SCHEDULES[c.schedule], StopSignal()
+    began = time.monotonic()
+    seconds_before = spent.seconds
+    with stop, Prefetch(plan.loader, start, rank, world) as batches:
+        for step in range(start, plan.steps):
+            t0 = time.monotonic()
+            batch = next(batches)
+            nats, targets, gradient_norm = step_gradients(runner, plan, batch, c.clip)
+            loss = nats / max(targets, 1)
+            if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+                keep_batch(plan.folder, step, batch)
+                raise DokjaError(
+                    f"the loss of step {step} is {loss} with gradient norm {gradient_norm}: training stopped before the "
+                    f"update. The batch is in {plan.folder / 'bad_batch.npz'}; the last checkpoint is untouched. Lower "
+                    "the learning rates (lr_matrix, lr_embed) or look at the data."
+                )
+            factor = schedule(step, plan.steps, c.warmup, c.decay, c.final_lr)
+            optimizer.step(factor)
+            model.zero_grad(set_to_none=True)
+            if ema is not None:
+                now = [p.detach() for p in model.parameters()]
+                torch._foreach_lerp_(list(ema.values()), now, 1 - c.ema)
+            tokens = distributed.total(batch.tokens)
+            spent.tokens += tokens
+            spent.targets += targets
+            spent.flops_6nd += flops_6nd(model.spec.active_params, tokens)
+            spent.flops_attention += model.spec.attention_flops(c.seq_len) * tokens
+            took = time.monotonic() - t0
+            spent.seconds = seconds_before + time.monotonic() - began
+            done = step + 1
+            values: dict[str, Any] = {
+                "loss": loss,
+                "lr": c.lr_matrix * factor,
+                "grad_norm": gradient_norm,
+                "tokens": spent.tokens,
+                "targets": targets,
+                **plan.objective.metrics(nats, batch.targets_BL),
+            }
+            if plan.evaluate and (done % c.eval_every == 0 or done == plan.steps):
+                values |= plan.evaluate(runner)
+            if metrics:
+                metrics.write(done, **values, seconds=round(took, 4), tokens_per_second=round(tokens / took, 1))
+            plan.progress(done, f"loss {loss:.3f}  {tokens / took / 1e3:.1f}k tok/s")
+            if done % c.checkpoint_every == 0 or done == plan.steps or stop.asked:
+                save(done)
+            if stop.asked and done < plan.steps:
+                raise Interrupted(f"stopped by signal at step {done} of {plan.steps}; run the same command to go on.")
+    spent.extra["peak_memory_bytes"] = float(peak_memory_bytes())
+    if ema is not None:
+        with torch.no_grad():
+            for n, p in model.named_parameters():
+                p.copy_(ema[n])
+    return spent
+
+
+def step_gradients(runner: Runner, plan: Plan, batch: Any, clip: float) -> tuple[float, int, float]:
+    """Forward and backward of one batch in micro batches -> summed loss in nats, targets, gradient norm before clipping.
+
+    Weights are normalised by the targets of the whole batch over all processes, so that k micro batches, or k
+    processes, add up to the gradient of one.
+    """
+    targets = distributed.total(batch.targets)
+    weights = plan.objective.weights(batch.targets_BL, targets)
+    nats = 0.0
+    for at in range(0, batch.tokens_BL.shape[0], runner.rows):
+        rows = slice(at, at + runner.rows)
+        nats += runner.backward(batch.tokens_BL[rows], batch.docs_BL[rows], batch.targets_BL[rows], weights[rows])
+    parameters = list(runner.model.parameters())
+    distributed.sum_gradients(parameters)
+    nats = distributed.total(nats)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip if clip else math.inf, foreach=True)
+    return nats, targets, float(norm)
+
+
+def refuse_other(now: Mapping[str, str], then: Mapping[str, str]) -> None:
+    """CheckpointError naming what changed since the checkpoint was made."""
+    changed = sorted(k for k in {*now, *then} if now.get(k) != then.get(k))
+    if changed:
+        raise CheckpointError(
+            f"the checkpoint was made with another {', '.join(changed)}. Put it back as it was, or start this stage "
+            "anew with --rebuild."
+        )
+
+
+def keep_batch(folder: Path, step: int, batch: Any) -> None:
+    """Stores the batch of a failed step for a look afterwards."""
+    np.savez(folder / "bad_batch.npz", step=step, tokens=batch.tokens_BL, targets=batch.targets_BL, docs=batch.docs_BL)
+
+
+class StopSignal:
+    """While active, SIGTERM and SIGINT only set `asked`; the loop saves and leaves after the running step."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        def ask(number: int, frame: Any) -> None:
+            if self.asked and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.asked = True
+
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old[number] = signal.signal(number, ask)
+        except ValueError:  # not the main thread: the caller keeps its own handlers
+            pass
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)

@@ -1,0 +1,79 @@
+"""Which optimiser moves which parameter, and the state that a checkpoint keeps.
+
+| parameters            | optimiser | rate                |
+|-----------------------|-----------|---------------------|
+| layer matrices        | Muon      | lr_matrix           |
+| embedding             | AdamW     | lr_embed            |
+| output matrix         | AdamW     | lr_head             |
+| norm gains            | AdamW     | lr_other, no decay  |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dokja.model.decoder import Decoder
+from dokja.train.muon import Muon
+
+BETAS = (0.9, 0.95)
+
+
+def row_splits(model: Decoder, name: str, rows: int) -> list[int]:
+    """Row counts of the matrices that a fused layer parameter holds."""
+    s = model.spec
+    if name.endswith("qkv_weight"):
+        return [s.attn_width, s.kv_heads * s.head_dim, s.kv_heads * s.head_dim]
+    if name.endswith("up_weight") and s.activation == "swiglu":
+        return [s.ffn, s.ffn]
+    return [rows]
+
+
+class Optimizer:
+    """Muon and AdamW behind one `step(factor)`; `factor` is the schedule's share of every peak rate."""
+
+    def __init__(self, model: Decoder, rates: Mapping[str, float], weight_decay: float):
+        self.rates, named = dict(rates), dict(model.named_parameters())
+        self.matrices = {n: p for n, p in named.items() if n.endswith("_weight")}
+        rest = {n: p for n, p in named.items() if n not in self.matrices}
+        pairs = [(p, row_splits(model, n, p.shape[0])) for n, p in self.matrices.items()]
+        bf16 = torch.bfloat16 if fast_bf16(next(iter(named.values())).device) else torch.float32
+        self.muon = Muon(pairs, weight_decay=weight_decay, dtype=bf16)
+        groups = []
+        for n, p in rest.items():
+            rate = {"embed": "lr_embed", "head": "lr_head"}.get(n, "lr_other")
+            groups.append({"params": [p], "name": n, "rate": rate, "weight_decay": 0.0, "lr": 0.0})
+        self.adam = torch.optim.AdamW(groups, betas=BETAS, eps=1e-10, fused=True)
+
+    def step(self, factor: float) -> None:
+        """Moves every parameter along its gradient."""
+        self.muon.step(self.rates["lr_matrix"] * factor)
+        for group in self.adam.param_groups:
+            group["lr"] = self.rates[group["rate"]] * factor
+        self.adam.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor a resumed run needs, by name."""
+        out = {f"muon.{n}": b for n, b in zip(self.matrices, self.muon.buffers, strict=True)}
+        for group in self.adam.param_groups:
+            for key, value in self.adam.state[group["params"][0]].items():
+                out[f"adam.{group['name']}.{key}"] = value
+        return out
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `state` gave; KeyError when a tensor is absent."""
+        for n, buffer in zip(self.matrices, self.muon.buffers, strict=True):
+            buffer.copy_(state[f"muon.{n}"])
+        for group in self.adam.param_groups:
+            p = group["params"][0]
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            self.adam.state[p] = {k: state[f"adam.{group['name']}.{k}"].clone() for k in keys}
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products are worth it: a GPU, or a CPU with AVX-512 BF16 or AMX instructions."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

@@ -1,0 +1,141 @@
+"""Distribution, filters and independence of the sampler."""
+
+import math
+
+import pytest
+import torch
+
+from dokja.engine.sampler import Needs, Sampler, keep_top, logprobs, seed_key, uniform
+
+VOCAB = 300  # more than the head that is looked at first
+
+
+def scores(rows: int, seed: int = 0, spread: float = 2.0) -> torch.Tensor:
+    return torch.randn(rows, VOCAB, generator=torch.Generator().manual_seed(seed)) * spread
+
+
+def brute_force(p: list[float], top_k: int, top_p: float) -> set[int]:
+    order = sorted(range(len(p)), key=lambda i: -p[i])
+    order = order[:top_k] if top_k else order
+    mass, kept, total = sum(p[i] for i in order), set(), 0.0
+    for i in order:
+        if total >= top_p * mass and top_p < 1.0:
+            break
+        kept.add(i)
+        total += p[i]
+    return kept
+
+
+def draw(logits: torch.Tensor, seeds: list[int], position: int = 0, **settings) -> list[int]:
+    sampler = Sampler(len(seeds), "cpu")
+    values = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} | settings
+    for slot, seed in enumerate(seeds):
+        sampler.put(slot, seed=seed, **values)
+    at = torch.full((len(seeds),), position)
+    return sampler.sample(logits.expand(len(seeds), -1), 0, at, sampler.needs(0, len(seeds))).tolist()
+
+
+@pytest.mark.parametrize("spread", [0.1, 2.0, 8.0])
+def test_top_k_and_top_p_keep_what_a_plain_loop_keeps(spread):
+    settings = [(k, p) for k in (0, 1, 5, 64, 65, 200, 300, 999) for p in (0.05, 0.5, 0.9, 0.999, 1.0)]
+    p = scores(len(settings), spread=spread).double().softmax(-1)
+    top_k, top_p = torch.tensor([k for k, _ in settings]), torch.tensor([q for _, q in settings], dtype=torch.float64)
+    kept = keep_top(p, top_k, top_p)
+    for row, (k, q) in enumerate(settings):
+        want = brute_force(p[row].tolist(), k, q)
+        assert set(kept[row].nonzero()[:, 0].tolist()) == want, (k, q)
+        assert all(kept[row, i] == p[row, i] for i in want)
+
+
+def chi_square(tokens: list[int], p: torch.Tensor) -> tuple[float, int]:
+    """Statistic over tokens expected at least 5 times (the rest pooled), and its degrees of freedom."""
+    counts = torch.bincount(torch.tensor(tokens), minlength=len(p)).double()
+    expected = p.double() * len(tokens)
+    big = expected >= 5
+    rest = (~big).any() and expected[~big].sum() > 0
+    observed = torch.cat((counts[big], counts[~big].sum()[None])) if rest else counts[big]
+    wanted = torch.cat((expected[big], expected[~big].sum()[None])) if rest else expected[big]
+    return float(((observed - wanted) ** 2 / wanted).sum()), len(wanted) - 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.7}, {"top_p": 0.8}, {"top_k": 7, "temperature": 1.3}])
+@pytest.mark.parametrize("across", ["seeds", "positions"])
+def test_drawn_tokens_follow_the_distribution(settings, across):
+    logits, n = scores(1, seed=3), 20_000
+    if across == "seeds":
+        tokens = draw(logits, list(range(n)), **settings)
+    else:
+        sampler = Sampler(n, "cpu")
+        for slot in range(n):
+            sampler.put(slot, **({"temperature": 1.0, "top_p": 1.0, "top_k": 0} | settings), seed=5)
+        at = torch.arange(n)
+        tokens = sampler.sample(logits.expand(n, -1), 0, at, sampler.needs(0, n)).tolist()
+    p = (logits[0].double() / settings.get("temperature", 1.0)).softmax(-1)
+    kept = brute_force(p.tolist(), settings.get("top_k", 0), settings.get("top_p", 1.0))
+    p = torch.tensor([float(x) if i in kept else 0.0 for i, x in enumerate(p)])
+    assert set(tokens) <= kept
+    statistic, freedom = chi_square(tokens, p / p.sum())
+    # Wilson-Hilferty: a chi-square variable seldom lies 4 standard deviations above its mean
+    z = ((statistic / freedom) ** (1 / 3) - 1 + 2 / (9 * freedom)) / math.sqrt(2 / (9 * freedom))
+    assert abs(z) < 4, (statistic, freedom)
+
+
+def test_uniform_numbers_are_spread_and_differ_by_seed_and_position():
+    keys = torch.tensor([seed_key(s) for s in range(-200, 200)])
+    u = uniform(keys[:, None], torch.arange(400)[None, :])
+    assert u.min() >= 0 and u.max() < 1 and len(u.flatten().unique()) == u.numel()
+    counts = torch.histc(u, 100, 0, 1)
+    assert float(((counts - 1600) ** 2 / 1600).sum()) < 99 + 4 * math.sqrt(2 * 99)
+    centred = u - 0.5
+    for a, b in ((centred[1:], centred[:-1]), (centred[:, 1:], centred[:, :-1])):
+        assert abs(float((a * b).mean()) * 12) < 4 / math.sqrt(a.numel())
+
+
+def test_the_hash_is_splitmix64():
+    # Reference: the published C code, seed 1234567, whose state after n draws is seed + n * golden
+    want = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    u = uniform(torch.full((4,), 1234567), torch.arange(1, 5))
+    assert [int(x * 2**53) for x in u.tolist()] == [w >> 11 for w in want]
+    assert seed_key(1234567) % 2**64 == want[0]
+    assert seed_key(-1) == seed_key(2**64 - 1) != seed_key(0)
+
+
+def test_a_row_draws_the_same_beside_any_mates():
+    logits = scores(6, seed=1)
+    wishes = [(1.0, 1.0, 0), (0.0, 1.0, 0), (0.8, 0.9, 0), (1.5, 0.5, 20), (1.0, 1.0, 3), (0.0, 0.5, 2)]
+
+    def run(rows: list[int]) -> list[int]:
+        sampler = Sampler(8, "cpu")
+        for slot, row in enumerate(rows, 1):
+            sampler.put(slot, *wishes[row], seed=row)
+        at = torch.tensor([row + 10 for row in rows])
+        needs = sampler.needs(1, 1 + len(rows))
+        return sampler.sample(logits[rows], 1, at, needs).tolist()
+
+    together = run([0, 1, 2, 3, 4, 5])
+    assert [run([row])[0] for row in range(6)] == together
+    assert run([5, 4, 3, 2, 1, 0]) == together[::-1]
+
+
+def test_temperature_0_takes_the_best_token_and_needs_say_so():
+    logits = scores(1, seed=2)
+    sampler = Sampler(2, "cpu")
+    sampler.put(0, 0.0, 0.5, 3, seed=1)
+    sampler.put(1, 1.0, 1.0, 0, seed=1)
+    assert sampler.needs(0, 1) == Needs(greedy=True, drawn=False, filters=False)
+    assert sampler.needs(0, 2) == Needs(greedy=True, drawn=True, filters=False)
+    assert draw(logits, [1, 2, 3], temperature=0.0) == [int(logits.argmax())] * 3
+    assert draw(logits, list(range(50)), temperature=1e-3) == [int(logits.argmax())] * 50
+
+
+def test_logprobs_are_of_the_raw_scores():
+    logits, tokens = scores(4), torch.tensor([3, 1, 4, 1])
+    want = logits.log_softmax(-1)[torch.arange(4), tokens]
+    assert torch.allclose(logprobs(logits, tokens), want, atol=1e-6)
+
+
+def test_impossible_tokens_are_never_drawn():
+    logits = torch.full((1, VOCAB), -torch.inf)
+    logits[0, [0, 150, VOCAB - 1]] = 0.0
+    logits[0, 0] = -60.0  # possible, hardly likely
+    assert set(draw(logits, list(range(2000)))) == {150, VOCAB - 1}
