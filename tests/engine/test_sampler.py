@@ -139,3 +139,7 @@ def test_impossible_tokens_are_never_drawn():
     logits[0, [0, 150, VOCAB - 1]] = 0.0
     logits[0, 0] = -60.0  # possible, hardly likely
     assert set(draw(logits, list(range(2000)))) == {150, VOCAB - 1}
+    golden = 0x9E3779B97F4A7C15
+    assert uniform(torch.tensor([seed_key(-golden)]), torch.tensor([0])).tolist() == [0.0]
+    logits[0, 0] = -torch.inf
+    assert draw(logits, [-golden]) == [150]  # u = 0 is the first possible token, not the first token

@@ -49,7 +49,9 @@ def spell(text: str) -> list[int]:
 class ScriptedEngine:
     """Answers by rule, in an order of its own, and remembers what it was asked."""
 
-    def __init__(self, answer: Callable[[Request], str], *, stop_after: int | None = None, finish: str = "stop") -> None:
+    def __init__(
+        self, answer: Callable[[Request], str], *, stop_after: int | None = None, finish: str = "stop"
+    ) -> None:
         self.answer, self.stop_after, self.finish = answer, stop_after, finish
         self.asked: list[Request] = []
 

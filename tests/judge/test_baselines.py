@@ -98,10 +98,10 @@ def test_documents_do_not_see_each_other():
     assert joined.probabilities(b"ab")[ord("c")] > model.probabilities(b"ab")[ord("c")]
 
 
-def test_random_bytes_cost_eight_bits_each():
+def test_random_bytes_cost_eight_bits_and_what_false_hopes_cost():
     rng = random.Random(1)
     model = ByteNgram.train(rng.randbytes(2000) for _ in range(100))
-    assert model.bits_per_byte(rng.randbytes(20_000)) == pytest.approx(8.0, abs=0.2)
+    assert 8.0 <= model.bits_per_byte(rng.randbytes(20_000)) < 8.5
     assert xz_bits_per_byte(rng.randbytes(20_000)) == pytest.approx(8.0, abs=0.1)
 
 

@@ -139,7 +139,7 @@ def test_a_grader_that_raises_is_counted_as_such(tmp_path):
 )
 def test_records_of_another_origin_are_refused_with_a_sentence(tmp_path, change):
     judge(ScriptedEngine(good), tmp_path)
-    with pytest.raises(DataError, match="another .*Judge into another folder"):
+    with pytest.raises(DataError, match=r"another .*Judge into another folder"):
         judge(ScriptedEngine(good), tmp_path, **change)
 
 

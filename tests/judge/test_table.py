@@ -62,7 +62,9 @@ def test_rows_partition_the_answers_and_count_what_went_wrong():
     cut = next(r for r in rows["task"] if r.task == "cut")
     assert (cut.truncated, cut.wrong_mode, cut.forced, cut.unparseable, cut.problems) == (1, 1, 1, 0, 2)
     ko = next(r for r in rows["cell"] if (r.task, r.language, r.mode) == ("add", "ko", "think"))
-    assert (ko.thought_tokens, ko.completion_tokens) == (20, 30) and ko.score == mean_over_problems([[1.0]] * 9 + [[0.0]])
+    assert (ko.thought_tokens, ko.completion_tokens) == (20, 30) and ko.score == mean_over_problems(
+        [[1.0]] * 9 + [[0.0]]
+    )
 
 
 def test_pass_at_k_of_a_row_is_the_mean_over_its_problems():

@@ -213,7 +213,7 @@ class Engine:
         if n := len(self._running):
             longest = max(len(s.request.prompt) + len(s.tokens) for s in self._running)
             logits = self._forward.decode(self._last[:n], self._position[:n], longest)
-            self._position[:n] += 1
+            self._position[:n].add_(1)
             if self._needs is None:
                 self._needs = self._sampler.needs(0, n)
             done += self._emit(0, logits, self._needs, events)

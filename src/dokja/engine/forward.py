@@ -64,7 +64,7 @@ class Forward:
         self._blocks = cast("list[Block]", list(self.model.layers))
         self.cache = Cache(self.spec, slots, dtype, device)
         positions = torch.arange(self.spec.context, device=device)
-        self._cos, self._sin = rotation(positions, self.spec.head_dim, self.spec.rope_theta)
+        self._turns = torch.cat(rotation(positions, self.spec.head_dim, self.spec.rope_theta), dim=-1)  # cos, sin
 
     def _masks(self, start: int, length: int) -> dict[int | None, Tensor]:
         """By window: mask[1,1,L,T] of a chunk at `start`, whose keys are the last T positions up to its end."""
@@ -104,11 +104,11 @@ class Forward:
     def _chunk(self, first: int, tokens_BL: Tensor, start: int, ends_B: Tensor) -> Tensor:
         """One chunk of the prompts in the slots from `first` on -> stream x[B,L,D] before the final norm."""
         length = tokens_BL.shape[1]
-        rot = self._cos[start : start + length], self._sin[start : start + length]
+        cos, sin = self._turns[start : start + length].chunk(2, dim=-1)
         masks = self._masks(start, length)
         x = F.embedding(tokens_BL, self.model.embed)
         for block, cache in zip(self._blocks, self.cache.layers, strict=True):
-            q, k, v = block.qkv(x, rot)
+            q, k, v = block.qkv(x, (cos, sin))
             keys, values = cache.extend(first, k, v, start, ends_B)
             x = block.finish(x, cached_attention(q, keys, values, masks[cache.window]))
         return x
@@ -120,11 +120,11 @@ class Forward:
         """
         self.cache.reserve(longest)
         places = self.cache.places(position_B, longest)
-        rot = self._cos[position_B][:, None], self._sin[position_B][:, None]
+        cos, sin = self._turns.index_select(0, position_B)[:, None].chunk(2, dim=-1)
         x = F.embedding(tokens_B, self.model.embed)[:, None]
         for block, cache in zip(self._blocks, self.cache.layers, strict=True):
             at = places[cache.capacity]
-            q, k, v = block.qkv(x, rot)
+            q, k, v = block.qkv(x, (cos, sin))
             keys, values = cache.append(k, v, at)
             x = block.finish(x, cached_attention(q, keys, values, at.mask_B11T))
         return self._logits(x[:, 0])

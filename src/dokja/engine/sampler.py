@@ -83,7 +83,7 @@ def keep_top(p_BV: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Tensor:
 
 def logprobs(logits_BV: Tensor, tokens_B: Tensor) -> Tensor:
     """log_softmax of the raw scores at the tokens [B]: the model's own probability, before temperature and filters."""
-    return logits_BV.gather(-1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
+    return logits_BV.log_softmax(-1).gather(-1, tokens_B[:, None])[:, 0]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Judged:
 def judge_model(
     model_path: str | Path,
     *,
+    name: str | None = None,
     tasks: Sequence[str] = ("all",),
     languages: Sequence[str] = ("ko", "en"),
     per_cell: int = 10,
@@ -43,8 +44,9 @@ def judge_model(
 ) -> Judged:
     """Judge the model of a folder; a killed run continues where it stopped.
 
-    `batch` answers are written at a time. `out` defaults to `judge-<suite>` inside the model's folder, so that another suite never meets this one's records.
-    Raises DokjaError sentences of the loader, the suite and the runner.
+    `name` is what the records call the model, by default what the loader calls it; `batch` answers are written at a
+    time. `out` defaults to `judge-<suite>` inside the model's folder, so that another suite never meets this one's
+    records. Raises DokjaError sentences of the loader, the suite and the runner.
     """
     suite = build_suite(tasks, per_cell, languages, seed)
     folder = Path(out) if out is not None else Path(model_path) / f"judge-{suite.short}"
@@ -63,7 +65,7 @@ def judge_model(
             top_p=top_p,
             max_tokens=max_tokens,
             budget=budget,
-            model_id=info["name"],
+            model_id=name or info["name"],
             model_sha256=info["sha256"],
             seed=seed,
             progress=progress,

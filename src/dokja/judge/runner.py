@@ -238,7 +238,7 @@ def _record(
         score=grade.score,
         reason=grade.reason,
         detail=grade.detail,
-        finish=completion.finish or "abort",
+        finish=completion.finish,
         forced=completion.forced,
         wrong_mode=answer.wrong_mode,
         seed=request_seed(seed, item.key),

@@ -106,7 +106,7 @@ def headline(records: Sequence[Record], needs_steps: Collection[str]) -> Headlin
     hungry = [key for key in by_mode["think"] if key[0] in needs_steps and key in by_mode["direct"]]
     gap = None
     if hungry:
-        gap = paired_difference(*([by_mode[m][key] for key in hungry] for m in MODES))
+        gap = paired_difference([by_mode["think"][k] for k in hungry], [by_mode["direct"][k] for k in hungry])
     languages = {}
     for mode in MODES:
         ko, en = (_scores(r for r in records if r.mode == mode and r.language == lang) for lang in ("ko", "en"))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,17 +56,17 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, start_BL: Tensor, window: int | None) 
 
 
 @functools.cache
-def _flex():  # compiled on first use; only CUDA comes here
+def _flex() -> Any:  # compiled on first use; only CUDA comes here
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention)
 
 
 @functools.lru_cache(maxsize=4)
-def _block_mask(start_id: int, start_BL: Tensor, window: int | None):
+def _block_mask(start_id: int, start_BL: Tensor, window: int | None) -> Any:
     from torch.nn.attention.flex_attention import create_block_mask
 
-    def seen(b, h, q, k):
+    def seen(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         ok = (k >= start_BL[b, q]) & (k <= q)
         return ok & (q - k < window) if window else ok
 
@@ -104,7 +105,7 @@ def native_ready(q: Tensor) -> bool:
 
 def _packed(x: Tensor) -> Tensor:
     """x[B,L,N,K] as the kernel reads it: heads side by side, rows one stride apart (slices of fused qkv qualify)."""
-    b, length, n, width = x.shape
+    b, length, _, width = x.shape
     s = x.stride()
     if s[3] == 1 and s[2] == width and (b == 1 or s[0] == length * s[1]):
         return x
@@ -131,7 +132,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, start: Tensor, window: int) -> t
 
 
 @_attention.register_fake
-def _(q, k, v, start, window):
+def _(q: Tensor, k: Tensor, v: Tensor, start: Tensor, window: int) -> tuple[Tensor, Tensor]:
     return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
@@ -146,16 +147,18 @@ def _attention_backward(
 
 
 @_attention_backward.register_fake
-def _(q, k, v, o, go, lse, start, window):
+def _(
+    q: Tensor, k: Tensor, v: Tensor, o: Tensor, go: Tensor, lse: Tensor, start: Tensor, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _setup(ctx, inputs, output):
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     q, k, v, start, ctx.window = inputs
     ctx.save_for_backward(q, k, v, output[0], output[1], start)
 
 
-def _backward(ctx, go, _):
+def _backward(ctx: Any, go: Tensor, _: Tensor) -> tuple[Any, ...]:
     q, k, v, o, lse, start = ctx.saved_tensors
     return *torch.ops.dokja.attention_backward(q, k, v, o, go, lse, start, ctx.window), None, None
 

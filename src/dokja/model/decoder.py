@@ -28,6 +28,7 @@ so their gains start small and the residual stream keeps the embedding's scale.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +129,11 @@ class Decoder(nn.Module):
             self.head = nn.Parameter(torch.empty(spec.vocab, spec.width))
 
     @property
+    def blocks(self) -> list[Block]:
+        """The layers, typed."""
+        return cast(list[Block], list(self.layers))
+
+    @property
     def head_weight(self) -> Tensor:
         """Output matrix [V, D], the embedding itself when tied."""
         return self.embed if self.spec.tied else self.head
@@ -138,7 +144,7 @@ class Decoder(nn.Module):
         post = s.norm == "post"
         with torch.no_grad():
             self.embed.normal_(0.0, 1.0 if post and not s.tied else 0.02, generator=gen)
-            for block in self.layers:
+            for block in self.blocks:
                 block.qkv_weight.normal_(0.0, s.width**-0.5, generator=gen)
                 block.up_weight.normal_(0.0, s.width**-0.5, generator=gen)
                 block.out_weight.normal_(0.0, s.attn_width**-0.5 if post else 0.0, generator=gen)
@@ -160,14 +166,15 @@ class Decoder(nn.Module):
         dtype: torch.dtype = torch.float32,
         run_block: BlockFn | None = None,
     ) -> Tensor:
-        """Stream after the final norm, [B,L,D] in `dtype`. `docs_BL` numbers the documents of a row from 1 (0 = padding);
-        None takes every row as one document. `run_block` is `block_forward` or a compiled form of it."""
+        """Stream after the final norm, [B,L,D] in `dtype`. `docs_BL` numbers the documents of a row from 1 (0 =
+        padding); None takes every row as one document. `run_block` is `block_forward` or a compiled form of it."""
         if docs_BL is None:
             docs_BL = torch.ones_like(tokens_BL, dtype=torch.int32)
         start_BL = document_starts(docs_BL)
-        rot = rotation(torch.arange(tokens_BL.shape[1], device=tokens_BL.device), self.spec.head_dim, self.spec.rope_theta)
+        at_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
+        rot = rotation(at_L, self.spec.head_dim, self.spec.rope_theta)
         x = F.embedding(tokens_BL, self.embed).to(dtype)
-        for block in self.layers:
+        for block in self.blocks:
             x = (run_block or block_forward)(block, x, rot, start_BL)
         return rms_norm(x, self.norm, self.spec.norm_eps)
 

@@ -8,6 +8,7 @@ and rows without a target are never multiplied at all, which halves the cost of 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,13 +29,15 @@ def _chunk(x_TD: Tensor, w_VD: Tensor, target_T: Tensor, weight_T: Tensor) -> tu
 
 
 @functools.cache
-def _compiled_chunk():
+def _compiled_chunk() -> Any:
     return torch.compile(_chunk, dynamic=False)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x_TD: Tensor, w_VD: Tensor, target_T: Tensor, weight_T: Tensor, compiled: bool):
+    def forward(
+        ctx: Any, x_TD: Tensor, w_VD: Tensor, target_T: Tensor, weight_T: Tensor, compiled: bool
+    ) -> tuple[Tensor, Tensor]:
         run = _compiled_chunk() if compiled else _chunk
         w = w_VD.to(x_TD.dtype)
         rows = torch.nonzero(target_T >= 0)[:, 0]
@@ -62,7 +65,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return -(weight_T * logp_T).sum(), logp_T
 
     @staticmethod
-    def backward(ctx, grad, _):
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
         gx, gw = ctx.saved_tensors
         return (gx * grad).to(gx.dtype), gw * grad, None, None, None
 

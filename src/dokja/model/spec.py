@@ -132,5 +132,7 @@ class ModelSpec:
         """The spec behind `to_dict`; an unknown key is refused."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
-            raise ConfigError(f"the model description has unknown keys {unknown}; this version of dokja knows {sorted(known)}.")
+            raise ConfigError(
+                f"the model description has unknown keys {unknown}; this version of dokja knows {sorted(known)}."
+            )
         return cls(**data)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from dokja.judge.records import MODES
-from dokja.proof.figures import NONE, Both, count, duration, interval, percent, points, power, short, size
+from dokja.proof.figures import NONE, Both, count, duration, percent, points, power, size
 from dokja.proof.report_parts import lede
 from dokja.proof.report_read import Run
 from dokja.proof.strings import say, stage_name
@@ -51,6 +51,8 @@ def _front_matter(run: Run) -> str:
 
 
 def _language(run: Run, code: Language) -> str:
+    """The whole card in one language."""
+
     def t(words: Both) -> str:
         return _line(getattr(words, code))
 
@@ -62,60 +64,72 @@ def _language(run: Run, code: Language) -> str:
         return _table([t(h) for h in head], [[t(c) if isinstance(c, Both) else _line(c) for c in row] for row in rows])
 
     authors = ", ".join(map(str, _release(run).get("authors") or ()))
-    out = [f"## {'English' if code == 'en' else '한국어'}\n\n{t(lede(run))}"]
-    out.append(t(say("two_modes")) + (f" {t(say('card_authors', names=authors))}" if authors else "") + "\n")
-    parts = [" ".join(out[:1]), out[1]]
-    parts.append(section(say("card_results"), t(say("card_results_lede")), table(_RESULT_HEAD, _results(run)), _headline(run, code)))
-    parts.append(section(say("heldout"), table(*_texts(run))))
-    parts.append(section(say("card_shape"), table((say("card_property"), say("value")), _shape(run))))
-    parts.append(section(say("card_data"), table((say("source"), say("documents"), say("tokens"), say("bytes")), _data(run))))
-    parts.append(section(say("card_cost"), table(_COST_HEAD, _costs(run))))
-    parts.append(section(say("card_use"), _use(run, code)))
-    parts.append(section(say("card_limits"), *(f"- {t(limit)}" for limit in _limits(run))))
-    parts.append(section(say("proof"), t(say("ledger", n=str(run.ledger_entries))), f"`{run.ledger_head}`") if run.ledger_head else "")
-    return "\n".join(p for p in parts if p)
+    by = f" {t(say('card_authors', names=authors))}" if authors else ""
+    chain = [t(say("ledger", n=str(run.ledger_entries))), f"`{run.ledger_head}`"] if run.ledger_head else []
+    results = [t(say("card_results_lede")), table(*_results(run)), _headline(run, code)] if run.summary else []
+    parts = [
+        f"## {'English' if code == 'en' else '한국어'}\n\n{t(lede(run))} {t(say('two_modes'))}{by}\n\n",
+        section(say("card_results"), *results),
+        section(say("heldout"), table(*_texts(run))),
+        section(say("card_shape"), table((say("card_property"), say("value")), _shape(run))),
+        section(say("card_data"), table(_DATA_HEAD, _data(run))),
+        section(say("card_cost"), table(_COST_HEAD, _costs(run))),
+        section(say("card_use"), _use(run, code)),
+        section(say("card_limits"), "\n".join(f"- {t(limit)}" for limit in _limits(run))),
+        section(say("proof"), *chain),
+    ]
+    return "".join(parts)
 
 
-_RESULT_HEAD = [say(k) for k in ("family", "language", "mode", "problems", "pass1", "ci")]
+_DATA_HEAD = [say(k) for k in ("source", "documents", "tokens", "bytes")]
 _COST_HEAD = [say(k) for k in ("stage", "tokens", "flops", "attention", "time", "memory")]
 
 
-def _results(run: Run) -> list[list[Both | str]]:
-    """Overall by language and mode first, then each family."""
+def _results(run: Run) -> tuple[list[Both], list[list[Both | str]]]:
+    """A row per family, a column per language and mode; all families together come first."""
     rows = run.summary.get("rows") or {}
+    both = [*(rows.get("language") or []), *(rows.get("cell") or [])]
+    found = {(r.get("task"), r["language"], r["mode"]): r["score"] for r in both}
+    columns = [(lang, mode) for lang in ("ko", "en") for mode in MODES if (None, lang, mode) in found]
+    head = [say("family"), *(say("card_column", language=say(lang), mode=say(mode)) for lang, mode in columns)]
     out: list[list[Both | str]] = []
-    for row in (*(rows.get("language") or []), *(rows.get("cell") or [])):
-        e = row["score"]
-        name = row["task"].replace("_", " ") if row.get("task") else say("all_families")
-        cells = [say(row["language"]) if row["language"] in ("ko", "en") else str(row["language"]), say(row["mode"])]
-        out.append([name, *cells, str(row["problems"]), percent(e["value"]), interval(e["low"], e["high"])])
-    return out
+    for task in dict.fromkeys(task for task, _, _ in found):
+        scores = (found.get((task, *column)) for column in columns)
+        name = say("all_families") if task is None else str(task).replace("_", " ")
+        out.append([name, *(f"{percent(e['value'])} ({_range(e)})" if e else NONE for e in scores)])
+    return head, out
 
 
 def _headline(run: Run, code: Language) -> str:
     head = run.summary.get("headline") or {}
-    lines = []
-    for mode in MODES:
-        if e := head.get(mode):
-            lines.append((say(mode), f"{percent(e['value'])} {interval(e['low'], e['high'])}"))
+    lines = [(say(mode), f"{percent(e['value'])} ({_range(e)})") for mode in MODES if (e := head.get(mode))]
     if e := head.get("gap_needs_steps"):
-        lines.append((say("gap"), f"{points(e['value'])} {interval(e['low'], e['high'])}"))
+        lines.append((say("card_gap"), _difference(e)))
     for mode, e in (head.get("ko_minus_en") or {}).items():
-        lines.append((Both(*(f"{a}, {b}" for a, b in zip(_pair(say("ko_minus_en")), _pair(say(mode)), strict=True))),
-                      f"{points(e['value'])} {interval(e['low'], e['high'])}"))  # fmt: skip
+        lines.append((say("card_ko_minus_en", mode=say(mode)), _difference(e)))
     if head.get("answers"):
         lines.append((say("wrong_mode"), f"{head.get('wrong_mode', 0)} / {head['answers']:,}"))
     return "\n".join(f"- {getattr(name, code)}: {figure}" for name, figure in lines)
 
 
+def _range(e: dict[str, float]) -> str:
+    """Brackets would be links in Markdown."""
+    return f"{100 * e['low']:.1f}–{100 * e['high']:.1f}"
+
+
+def _difference(e: dict[str, float]) -> str:
+    return f"{points(e['value'])} ({points(e['low'])} … {points(e['high'])})"
+
+
 def _texts(run: Run) -> tuple[list[Both], list[list[Both | str]]]:
-    baselines = list(dict.fromkeys(b for h in run.heldout for b in h.get("baselines") or {}))
-    head = [say("source"), say("this_model"), *map(Both.same, baselines)]
-    rows: list[list[Both | str]] = [
-        [str(h.get("name", NONE)), *(f"{v:.3f}" if isinstance(v, int | float) else NONE for v in (h["bits_per_byte"], *(
-            (h.get("baselines") or {}).get(b) for b in baselines)))]
-        for h in run.heldout
-    ]  # fmt: skip
+    names = list(dict.fromkeys(b for h in run.heldout for b in h["baselines"]))
+    head = [say("source"), say("language"), say("this_model"), *map(Both.same, names)]
+    rows: list[list[Both | str]] = []
+    for h in run.heldout:
+        values = (h["bits_per_byte"], *(h["baselines"].get(b) for b in names))
+        name = say("all_sources") if h["name"] == "*" else h["name"]
+        language = say(h["language"]) if h["language"] in ("ko", "en") else h["language"]
+        rows.append([name, language, *(NONE if v is None else f"{v:.3f}" for v in values)])
     return head, rows
 
 
@@ -147,7 +161,9 @@ def _costs(run: Run) -> list[list[Both | str]]:
         c = stage.cost
         flops = (power(c.get(k) or None) for k in ("flops_6nd", "flops_attention"))
         memory = size(c.get("peak_memory_bytes"))
-        rows.append([stage_name(stage.name), count(c.get("tokens") or None), *flops, duration(c.get("seconds")), memory])
+        rows.append(
+            [stage_name(stage.name), count(c.get("tokens") or None), *flops, duration(c.get("seconds")), memory]
+        )
     if rows:
         sums = (power(run.total(k) or None) for k in ("flops_6nd", "flops_attention"))
         rows.append([say("total"), "", *sums, duration(run.total("seconds")), size(run.peak_memory)])
@@ -181,10 +197,10 @@ dokja judge .
 def _limits(run: Run) -> list[Both]:
     limits = [say("card_limit_scope")]
     head = run.summary.get("headline") or {}
-    weak = sorted(
-        ((r["score"]["value"], str(r["task"]).replace("_", " ")) for r in (run.summary.get("rows") or {}).get("task") or []
-         if r["mode"] == "think" and r["score"]["value"] < 0.8)
-    )[:5]  # fmt: skip
+    tasks = [r for r in (run.summary.get("rows") or {}).get("task") or [] if r["mode"] == "think"]
+    weak = sorted((r["score"]["value"], str(r["task"]).replace("_", " ")) for r in tasks if r["score"]["value"] < 0.8)[
+        :5
+    ]
     if weak:
         limits.append(say("card_limit_weak", names=", ".join(f"{name} ({percent(v, 0)})" for v, name in weak)))
     if head.get("direct") and head.get("think"):
@@ -203,17 +219,13 @@ def _release(run: Run) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _pair(words: Both) -> tuple[str, str]:
-    return words.en, words.ko
-
-
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
 def _line(text: str) -> str:
-    """Text on one line in which neither markup nor HTML of a name can start."""
-    return re.sub(r"([<>`\[\]*])", r"\\\1", " ".join(text.split(" "))).replace("\n", " ")
+    """Text on one line in which no name can start markup, HTML or a table cell."""
+    return re.sub(r"([\\<>`\[\]*|])", r"\\\1", re.sub(r"[\r\n\t]+", " ", text))

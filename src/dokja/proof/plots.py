@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import accumulate
 from typing import Literal
 
 from dokja.proof.figures import short
+from dokja.proof.report_html import text
 
 Point = tuple[float, float]
 _TOP, _BOTTOM, _POINTS = 14, 22, 400
@@ -75,7 +75,7 @@ def line_chart(
     names = (_tick("38", y(tick) + 4, "end", format_y(tick)) for tick in ticks)
     out = [
         f'<div class="chart"><svg width="46" height="{height}" aria-hidden="true">{"".join(names)}</svg>',
-        f'<svg class="plot" width="100%" height="{height}" role="img" aria-label="{escape(label)}">',
+        f'<svg class="plot" width="100%" height="{height}" role="img" aria-label="{text(label)}">',
     ]
     for tick in ticks:
         out.append(f'<line class="grid" x1="0" x2="100%" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
@@ -93,7 +93,7 @@ def line_chart(
         for a, b in s.points if s.kind == "dots" else ():
             title = f"{s.name} {format_y(b)} @ {format_x(a)}".strip()
             spot = f'class="dot {s.css}" cx="{x(a):.2f}%" cy="{y(b):.1f}"'
-            out.append(f'<circle {spot} r="3"><title>{escape(title)}</title></circle>')
+            out.append(f'<circle {spot} r="3"><title>{text(title)}</title></circle>')
     for tick in nice_ticks(left, right):
         if left <= tick <= right:
             place = x(tick)
@@ -105,13 +105,13 @@ def line_chart(
 def interval_track(marks: Sequence[Mark], label: str, *, lane: int = 14) -> str:
     """Estimates from 0 to 100 %, one lane each, dot and interval; grid lines every 25 %."""
     height = lane * len(marks) + 6
-    out = [f'<svg class="track" width="100%" height="{height}" role="img" aria-label="{escape(label)}">']
+    out = [f'<svg class="track" width="100%" height="{height}" role="img" aria-label="{text(label)}">']
     # Dots at 0 and 100 % need room beside the scale: it runs from 2 % to 98 % of the width.
     out += [f'<line class="grid" x1="{_at(q)}" x2="{_at(q)}" y1="0" y2="{height}"/>' for q in (0, 0.25, 0.5, 0.75, 1)]
     for n, mark in enumerate(marks):
         y = 3 + lane * (n + 0.5)
         shape = "hollow" if mark.hollow else "full"
-        out.append(f'<g class="{mark.css}"><title>{escape(mark.title)}</title>')
+        out.append(f'<g class="{mark.css}"><title>{text(mark.title)}</title>')
         out.append(f'<line class="whisker" x1="{_at(mark.low)}" x2="{_at(mark.high)}" y1="{y:.1f}" y2="{y:.1f}"/>')
         out.append(f'<circle class="{shape}" cx="{_at(mark.value)}" cy="{y:.1f}" r="4.5"/></g>')
     return "".join([*out, "</svg>"])
@@ -152,7 +152,7 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def _tick(x: str, y: float, anchor: str, name: str) -> str:
-    return f'<text class="tick" x="{x}" y="{y:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+    return f'<text class="tick" x="{x}" y="{y:.1f}" text-anchor="{anchor}">{text(name)}</text>'
 
 
 def _at(share: float) -> str:

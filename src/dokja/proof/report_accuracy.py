@@ -91,9 +91,9 @@ def _family_row(name: Both, note: Both | None, rows: Sequence[Row], languages: S
 
 def _cells_table(cells: Sequence[Row], overall: Sequence[Row]) -> str:
     names = ("family", "language", "mode", "problems", "pass1", "ci", "thought", "truncated", "unparseable", "forced")
-    rows = [_figures(c) for c in sorted(cells, key=lambda c: (c["task"], c["language"], c["mode"] != "think"))]
+    rows = [_figures(c) for c in sorted(cells, key=lambda c: (c["task"], c["language"] != "ko", c["mode"] != "think"))]
     rows += [_figures(row) for row in overall]
-    return table([*map(say, names), say("wrong_mode")], rows, left=3)
+    return table([*map(say, names), say("wrong_mode_short")], rows, left=3)
 
 
 def _figures(row: Row) -> list[Both | str]:
@@ -116,7 +116,7 @@ def _tries(overall: Sequence[Row]) -> str:
     ks = list(dict.fromkeys(k for row in overall for k in row.get("pass_at") or {}))
     if len(ks) < 2:
         return ""
-    rows = [
+    rows: list[list[Both | str]] = [
         [say(row["mode"]), words, *(percent((row.get(key) or {}).get(k)) for k in ks)]
         for row in overall
         for key, words in (("pass_at", say("any_of_k")), ("pass_hat", say("all_of_k")))

@@ -76,7 +76,7 @@ def training(run: Run) -> str:
 
 def data(run: Run) -> str:
     """What was read: documents, tokens and bytes by source; bytes per token and bits per byte by language."""
-    rows = [
+    rows: list[list[Both | str]] = [
         [
             str(d["name"]),
             count(d.get("documents")),
@@ -92,13 +92,12 @@ def data(run: Run) -> str:
         pairs = [(_language(k), f"{v:.2f}") for k, v in run.bytes_per_token.items()]
         parts.append(f"<h3>{both(say('tokenizer_by_language'))}</h3>{definitions(pairs)}")
     if run.heldout:
-        baselines = list(dict.fromkeys(name for h in run.heldout for name in _dict(h.get("baselines"))))
-        columns = [say("source"), say("language"), say("this_model"), *(Both.same(b) for b in baselines)]
-        lines = [
-            [str(h.get("name", NONE)), _language(str(h.get("language", NONE))), f"{h['bits_per_byte']:.3f}",
-             *(_bits(_dict(h.get("baselines")).get(b)) for b in baselines)]
-            for h in run.heldout
-        ]  # fmt: skip
+        baselines = list(dict.fromkeys(name for h in run.heldout for name in h["baselines"]))
+        columns = [*map(say, ("source", "language", "bytes", "this_model")), *map(Both.same, baselines)]
+        lines: list[list[Both | str]] = []
+        for h in run.heldout:
+            figures = (_bits(v) for v in (h["bits_per_byte"], *(h["baselines"].get(b) for b in baselines)))
+            lines.append([_source(h["name"]), _language(h["language"]), size(h["bytes"]), *figures])
         parts.append(f"<h3>{both(say('heldout'))}</h3>{table(columns, lines, left=2)}")
     return section("data", say("data"), None, *parts)
 
@@ -109,7 +108,7 @@ def recipe(run: Run) -> str:
     for key, value in _flatten(run.recipe):
         place, _, name = key.rpartition(".")
         groups.setdefault(place, []).append((name, value))
-    blocks = [f'<div><h3>{text(k or "recipe")}</h3>{definitions(v)}</div>' for k, v in groups.items()]
+    blocks = [f"<div><h3>{text(k or 'recipe')}</h3>{definitions(v)}</div>" for k, v in groups.items()]
     body = f'<div class="recipe">{"".join(blocks)}</div>' if blocks else ""
     rows = [[str(d.get("key", "")), _plain(d.get("value")), str(d.get("formula", ""))] for d in run.derived]
     derived = details(say("derived"), table([say("key"), say("value"), say("formula")], rows, left=3))
@@ -265,6 +264,10 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _source(name: str) -> Both:
+    return say("all_sources") if name == "*" else Both.same(name)
+
+
 def _language(code: str) -> Both:
     return say(code) if code in ("ko", "en") else Both.same(code)
 
@@ -284,7 +287,3 @@ def _tail(key: str) -> str:
     for prefix in ("eval_", "bits_per_byte", "lr"):
         key = key.removeprefix(prefix)
     return key.strip("_/.") or whole
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -56,7 +56,7 @@ class Run:
     """One entry per shard folder: name, documents, tokens, utf8_bytes."""
     bytes_per_token: dict[str, float]
     heldout: list[dict[str, Any]]
-    """Held-out text: name, language, bits_per_byte, baselines {name: bits per byte}."""
+    """Held-out text: name (`*` for a whole language), language, bytes, bits_per_byte, baselines {name: same}."""
     ledger_entries: int
     ledger_head: str | None
     ledger_problems: list[str]
@@ -162,9 +162,29 @@ def _bytes_per_token(path: Path, notes: list[str]) -> dict[str, float]:
 
 
 def _heldout(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    rows = _json(path / "judge" / "texts.json", notes)
-    rows = rows if isinstance(rows, list) else []
-    return [r for r in rows if isinstance(r, dict) and _is_number(r.get("bits_per_byte"))]
+    """The rows of judge/texts.json: each source, then each language where it has several sources."""
+    content = _dict(_json(path / "judge" / "texts.json", notes))
+    settings = _dict(content.get("settings"))
+    names = {"ngram": f"{settings.get('ngram_order', 'n')}-gram", "xz": "xz -9"}
+    sources = _dict(content.get("sources"))
+    rows = [(name, row) for name, row in sources.items() if isinstance(row, dict)]
+    tags = [row.get("language") for _, row in rows]
+    rows += [
+        ("*", {**_dict(row), "language": tag})
+        for tag, row in _dict(content.get("languages")).items()
+        if tags.count(tag) > 1
+    ]
+    return [
+        {
+            "name": name,
+            "language": str(row.get("language") or ""),
+            "bytes": row.get("bytes"),
+            "bits_per_byte": float(row["model"]),
+            "baselines": {words: float(row[key]) for key, words in names.items() if _is_number(row.get(key))},
+        }
+        for name, row in rows
+        if _is_number(row.get("model"))
+    ]
 
 
 def _weights(path: Path) -> Path | None:

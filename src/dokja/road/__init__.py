@@ -24,7 +24,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ from dokja.ledger.manifest import (
     write_manifest,
 )
 from dokja.ledger.run import Run
-from dokja.recipe.load import load_recipe
+from dokja.proof.report import write_report
+from dokja.recipe.load import explain_recipe
 from dokja.recipe.schema import Recipe
 from dokja.road import corpus, judging, releasing, shards, tokenizer, training
 from dokja.road.context import Context, Walked
@@ -56,7 +57,8 @@ class Stage:
     """One stretch of the road.
 
     config: the part of the recipe that decides the result, None when this recipe leaves the stage out.
-    after: stages whose outputs it reads. rooms: code that decides the result.
+    after: stages whose outputs it reads. rooms: code that decides the result. timed: outputs that hold clock times,
+    which a second run cannot reproduce; they stay out of the ledger's hashes.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Stage:
     after: Callable[[Recipe], Sequence[str]]
     rooms: tuple[str, ...]
     walk: Callable[[Context, Path], Walked]
+    timed: frozenset[str] = frozenset()
 
 
 def _learned(recipe: Recipe, before: str | None = None) -> list[str]:
@@ -84,7 +87,14 @@ def _section(name: str) -> Callable[[Recipe], dict[str, Any] | None]:
 
 def _learning(name: str) -> Stage:
     rooms = ("train", "model", "data", "text")
-    return Stage(name, _section(name), lambda r: ["shards", *_learned(r, name)], rooms, training.walk(name))
+    return Stage(
+        name,
+        _section(name),
+        lambda r: ["shards", *_learned(r, name)],
+        rooms,
+        training.walk(name),
+        frozenset({"metrics.jsonl"}),
+    )
 
 
 ROAD: tuple[Stage, ...] = (
@@ -116,6 +126,7 @@ ROAD: tuple[Stage, ...] = (
         lambda r: ["shards", *_learned(r)],
         ("judge", "engine", "model", "tasks", "text"),
         judging.walk,
+        frozenset({"records.jsonl"}),
     ),
     Stage(
         "release",
@@ -123,6 +134,7 @@ ROAD: tuple[Stage, ...] = (
         lambda r: [*_learned(r), "judge"],
         ("proof", "model", "text"),
         releasing.walk,
+        frozenset({"records.jsonl", "README.md", "ledger.jsonl"}),
     ),
 )
 
@@ -141,7 +153,7 @@ def build(
     until: name of the last stage to walk. rebuild: build again what changed instead of refusing it.
     Raises DokjaError sentences: a wrong recipe, a run that another process holds, changed inputs, a full disk.
     """
-    recipe = load_recipe(recipe_path, sets)
+    recipe, derived = explain_recipe(recipe_path, sets)
     names = [s.name for s in ROAD]
     if until is not None and until not in names:
         raise ConfigError(f"there is no stage {until!r}. The road is: {', '.join(names)}.")
@@ -154,9 +166,15 @@ def build(
     with run.lock():
         attempt = run.new_attempt()
         context = Context(recipe, run, attempt, say)
-        (run.path / "recipe.json").write_text(recipe.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        written = {**recipe.model_dump(mode="json"), "derived": [asdict(row) for row in derived]}
+        text = json.dumps(written, indent=1, ensure_ascii=False)
+        (run.path / "recipe.json").write_text(text + "\n", encoding="utf-8")
         for stage in stages:
             _walk(stage, context, rebuild)
+        report = write_report(run.path, run.path / "report.html", recipe.language)
+    say(f"\nreport      {report}\nlook        dokja show {run.path}")
+    if (run.path / "release" / "config.json").exists():
+        say(f"chat        dokja chat {run.path}")
     return run.path
 
 
@@ -186,19 +204,20 @@ def _walk(stage: Stage, context: Context, rebuild: bool) -> None:
     key, inputs = _key(stage, recipe, run, config)
     folder = run.path / stage.name
     manifest = read_manifest(folder)
-    begun = folder / "key.txt"
+    begun = folder / ".key"
     then = manifest.key if manifest else begun.read_text().strip() if begun.exists() else key
     if then != key:
         if not rebuild:
             what = "finished" if manifest else "begun"
             raise DokjaError(
-                f"{folder} was {what} with another recipe, input or version of dokja. Run with --rebuild to build it and "
-                "what follows from it again, or give this run another name with --set name=…"
+                f"{folder} was {what} with another recipe, input or version of dokja. Run with --rebuild to build it "
+                "and what follows from it again, or give this run another name with --set name=…"
             )
         shutil.rmtree(folder)
         manifest = None
     if manifest:
         check_outputs(folder, manifest)
+        _record(stage, run, manifest)  # a kill may have come between the manifest and its line in the ledger
         context.say(f"{stage.name:10} finished before, its {len(manifest.outputs)} files are as they were")
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +226,9 @@ def _walk(stage: Stage, context: Context, rebuild: bool) -> None:
     try:
         walked = stage.walk(context, folder)
     except OSError as error:
-        raise DokjaError(f"the stage {stage.name} stopped: {error}. Mend that and run the same command again.") from error
+        raise DokjaError(
+            f"the stage {stage.name} stopped: {error}. Mend that and run the same command again."
+        ) from error
     cost = {"seconds": time.monotonic() - began, "peak_memory_bytes": float(peak_memory_bytes()), **walked.cost}
     outputs = hash_outputs(folder, walked.outputs)
     written = write_manifest(
@@ -224,6 +245,11 @@ def _walk(stage: Stage, context: Context, rebuild: bool) -> None:
             attempts=len(run.attempts()),
         ),
     )
-    fixed = {name: sha for name, sha in outputs.items() if name not in walked.timed}
-    chain.append_once(run.path, {"kind": "stage", "stage": stage.name, "key": key, "outputs": fixed}, ("stage", "key"))
+    _record(stage, run, written)
     context.say(f"{stage.name:10} {walked.sentence} ({written.cost['seconds']:.1f} s)")
+
+
+def _record(stage: Stage, run: Run, manifest: Manifest) -> None:
+    fixed = {name: sha for name, sha in manifest.outputs.items() if name not in stage.timed}
+    entry = {"kind": "stage", "stage": stage.name, "key": manifest.key, "outputs": fixed}
+    chain.append_once(run.path, entry, ("stage", "key"))

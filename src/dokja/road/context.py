@@ -36,12 +36,8 @@ class Context:
 
 @dataclass(frozen=True)
 class Walked:
-    """What a stage leaves: files (relative to its folder) and costs.
-
-    timed: outputs that hold clock times, which a second run cannot reproduce; they stay out of the ledger's hashes.
-    """
+    """What a stage leaves: files and folders (relative to its own), a sentence for the person, and costs."""
 
     outputs: Sequence[str]
     sentence: str
     cost: dict[str, float] = field(default_factory=dict)
-    timed: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """Stage `corpus`: problems are generated and written down, texts are found and counted.
 
-    corpus/<source>.jsonl.zst   generated problems, one JSON object a line
-    corpus/inventory.json       per source: documents, bytes, files with their SHA-256
+corpus/<source>.jsonl.zst   generated problems, one JSON object a line
+corpus/inventory.json       per source: documents, bytes, files with their SHA-256
 """
 
 from __future__ import annotations

@@ -1,12 +1,35 @@
-"""Stage `release`."""
+"""Stage `release`: one folder that others load, with what there is to say and to check about it.
+
+release/  config.json  model.safetensors  tokenizer.json  tokenizer_config.json  chat_template.jinja
+          generation_config.json  README.md (model card)  records.jsonl  summary.json  ledger.jsonl
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+from dokja.ledger import chain
+from dokja.ledger.hashing import sha256_file
+from dokja.proof.card import model_card
+from dokja.proof.report_read import read_run
 from dokja.road.context import Context, Walked
+from dokja.road.judging import learned
+from dokja.road.training import WEIGHTS
 
 
 def walk(context: Context, folder: Path) -> Walked:
-    """The release folder."""
-    raise NotImplementedError
+    """Copies the last stage's weights and the judge's records, writes the card; the report is written after it."""
+    weights = context.stage(learned(context)) / WEIGHTS
+    judged = context.stage("judge")
+    files = [*sorted(weights.iterdir()), *(judged / n for n in ("records.jsonl", "summary.json", "texts.json"))]
+    files.append(context.run.path / chain.FILE_NAME)
+    outputs = []
+    for file in files:
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+            outputs.append(file.name)
+    (folder / "README.md").write_text(model_card(read_run(context.run.path)), encoding="utf-8")
+    outputs.append("README.md")
+    sha = sha256_file(folder / "model.safetensors")
+    return Walked(outputs, f"{folder} ({sha[:12]}…)")

@@ -1,8 +1,8 @@
 """Stage `shards`: documents and conversations become token files.
 
-    shards/pretrain/<source>/   plain documents: <|bos|> text <|end|>
-    shards/sft/<source>/        conversations with loss flags, both modes by `think_share`
-    shards/heldout/<source>/    held-out texts, for bits per byte
+shards/pretrain/<source>/   plain documents: <|bos|> text <|end|>
+shards/sft/<source>/        conversations with loss flags, both modes by `think_share`
+shards/heldout/<source>/    held-out texts, for bits per byte
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def walk(context: Context, folder: Path) -> Walked:
             share = recipe.sft.think_share
             turns = ((row, mode.random() < share) for row in corpus.read_problems(context, source))
             rendered = (render(conversation(row, think), thinking=think) for row, think in turns)
-            with ShardWriter(folder / "sft" / source.name, tokenizer.vocab_size, tokenizer_sha256=tokenizer.sha256) as w:
+            with ShardWriter(
+                folder / "sft" / source.name, tokenizer.vocab_size, tokenizer_sha256=tokenizer.sha256
+            ) as w:
                 for ids, loss in tokenizer.encode_segments_batch(rendered):
                     w.add(ids, loss)
                     talk += len(ids)

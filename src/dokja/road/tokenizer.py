@@ -42,8 +42,9 @@ def walk(context: Context, folder: Path) -> Walked:
                 break
     tokenizer = train_tokenizer((text for _, text in sample), recipe.tokenizer.vocab)
     tokenizer.save(folder)
-    figures = {"vocab": tokenizer.vocab_size, "bytes_per_token": bytes_per_token_by_language(tokenizer, sample[:: max(1, len(sample) // 5000)])}
+    ratio = bytes_per_token_by_language(tokenizer, sample[:: max(1, len(sample) // 5000)])
+    figures = {"vocab": tokenizer.vocab_size, "bytes_per_token": ratio}
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    outputs = sorted(p.name for p in folder.iterdir() if p.name not in ("key.txt",))
-    by_language = ", ".join(f"{k or 'all'} {v:.2f}" for k, v in figures["bytes_per_token"].items())
+    outputs = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    by_language = ", ".join(f"{k or 'all'} {v:.2f}" for k, v in ratio.items())
     return Walked(outputs, f"{tokenizer.vocab_size:,} entries; bytes per token: {by_language}")

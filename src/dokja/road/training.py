@@ -78,7 +78,8 @@ def walk(name: str) -> Callable[[Context, Path], Walked]:
         tokenizer = Tokenizer.load(context.stage("tokenizer"))
         sets = open_all(context.stage("shards") / ("sft" if name == "sft" else "pretrain"))
         if not sets:
-            raise DataError(f"stage {name} has nothing to learn from: the recipe's sources hold no {'tasks' if name == 'sft' else 'documents'}.")
+            needs = "a source of kind 'tasks'" if name == "sft" else "a source"
+            raise DataError(f"stage {name} has nothing to learn from: give the recipe {needs}.")
         weights = {s.name: s.weight for s in recipe.corpus.sources}
         loader = Loader(
             [(shards, weights[source]) for source, shards in sets.items()],
@@ -125,8 +126,9 @@ def walk(name: str) -> Callable[[Context, Path], Walked]:
             **spent.extra,
         }
         rate = spent.tokens / max(spent.seconds, 1e-9)
-        sentence = f"{model.spec.params / 1e6:.2f} M parameters, {spent.tokens / 1e6:.1f} M tokens, {rate / 1e3:.1f} k tokens/s"
-        return Walked([WEIGHTS, "metrics.jsonl"], sentence, cost, frozenset({"metrics.jsonl"}))
+        size_of = f"{model.spec.params / 1e6:.2f} M parameters"
+        sentence = f"{size_of}, {spent.tokens / 1e6:.1f} M tokens, {rate / 1e3:.1f} k tokens/s"
+        return Walked([WEIGHTS, "metrics.jsonl"], sentence, cost)
 
     return walk_stage
 
@@ -161,7 +163,7 @@ def pick_device(recipe: Recipe) -> Any:
     from dokja.errors import ConfigError
 
     if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("the recipe asks for device = 'cuda' and torch finds no GPU. Use --set device=cpu, or another machine.")
+        raise ConfigError("the recipe asks for device = 'cuda' and torch finds no GPU. Use --set device=cpu.")
     use_gpu = recipe.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_gpu else "cpu")
 

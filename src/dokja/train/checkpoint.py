@@ -47,17 +47,17 @@ def save(folder: Path, step: int, groups: Groups, state: Mapping[str, Any], keep
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        hashes = {}
+        written = {}
         for name, tensors in groups.items():
             path = partial / f"{name}.safetensors"
             save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, path)
             _sync(path)
-            hashes[path.name] = sha256_file(path)
+            written[path.name] = sha256_file(path)
         path = partial / "state.json"
         path.write_text(json.dumps({**state, "step": step}, indent=1, sort_keys=True))
         _sync(path)
-        hashes[path.name] = sha256_file(path)
-        (partial / "manifest.json").write_text(json.dumps({"step": step, "files": hashes}, indent=1, sort_keys=True))
+        written[path.name] = sha256_file(path)
+        (partial / "manifest.json").write_text(json.dumps({"step": step, "files": written}, indent=1, sort_keys=True))
         _sync(partial / "manifest.json")
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -73,7 +73,7 @@ def save(folder: Path, step: int, groups: Groups, state: Mapping[str, Any], keep
     sync_folder(folder)
     for old in complete_steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step_{old:08d}")
-    return hashes
+    return written
 
 
 def complete_steps(folder: Path) -> list[int]:
@@ -96,9 +96,13 @@ def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     return groups, json.loads((path / "state.json").read_text())
 
 
-def load_latest(
-    folder: Path, say: Callable[[str], None]
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+def hashes(folder: Path, step: int) -> dict[str, str]:
+    """{file: sha256} of a checkpoint, from its manifest."""
+    found: dict[str, str] = json.loads((folder / f"step_{step:08d}" / "manifest.json").read_text())["files"]
+    return found
+
+
+def load_latest(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
     """The newest undamaged checkpoint, or None where there is none; `say` hears of every one passed over."""
     for partial in folder.glob("*.partial"):
         say(f"{partial.name} was cut off while it was written; it is removed.")
@@ -110,4 +114,3 @@ def load_latest(
             say(f"{error} Falling back to the checkpoint before it.")
             shutil.rmtree(folder / f"step_{step:08d}")
     return None
-

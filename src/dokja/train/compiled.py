@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ def can_compile(device: torch.device) -> bool:
 
 
 @functools.cache
-def compiled_block():
+def compiled_block() -> Any:
     """The compiled layer function, shared by all models of the process."""
     return torch.compile(decoder.block_forward, dynamic=False)
 
@@ -39,14 +40,16 @@ class Runner:
         torch._dynamo.config.cache_size_limit = 64
         attention.prepare(self.device)
 
-    def _loss(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _loss(
+        self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray, weights: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
         t, d, y, w = (torch.from_numpy(a).to(self.device, non_blocking=True) for a in (tokens, docs, targets, weights))
         block = compiled_block() if self.compiled else decoder.block_forward
         x = self.model.hidden(t, d, self.dtype, block)
         return linear_cross_entropy(x.flatten(0, 1), self.model.head_weight, y.flatten(), w.flatten(), self.compiled)
 
     def backward(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Adds this micro batch's gradients; arrays are [rows, L]. Returns the summed negative log-likelihood in nats."""
+        """Adds this micro batch's gradients; arrays are [rows, L]. Returns the summed -log p in nats."""
         loss, logp = self._loss(tokens, docs, targets, weights)
         loss.backward()
         return -float(logp.sum())

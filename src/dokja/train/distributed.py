@@ -1,6 +1,7 @@
-"""Data parallelism: every process trains on its part of each batch and gradients are summed. Alone, all of it is a no-op.
+"""Data parallelism: every process trains on its part of each batch and gradients are summed.
 
-Start several with torchrun; gloo on CPU, NCCL on GPUs. Weights are whole in every process (sharding is a later step).
+Alone, all of it does nothing. Start several with torchrun; gloo on CPU, NCCL on GPUs. Weights are whole in every
+process; sharding them is a later step.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from dokja.data.loader import Loader
 from dokja.data.prefetch import Prefetch
 from dokja.errors import CheckpointError, DokjaError
 from dokja.ledger.cost import flops_6nd, peak_memory_bytes
-from dokja.ledger.hashing import sha256_file, sha256_json
-from dokja.ledger.metrics import MetricsLog
+from dokja.ledger.hashing import sha256_json
+from dokja.ledger.metrics import TIMING_KEYS, MetricsLog, read_metrics
 from dokja.model.decoder import Decoder
 from dokja.train import checkpoint, distributed
 from dokja.train.compiled import Runner
@@ -54,7 +54,7 @@ class Plan:
     evaluate: Callable[[Runner], dict[str, float]] | None = None
     say: Callable[[str], None] = print
     progress: Callable[[int, str], None] = lambda step, text: None
-    log: Callable[[dict[str, Any]], None] = lambda entry: None
+    log: Callable[[dict[str, Any]], object] = lambda entry: None
     """Called with every checkpoint written, for the ledger."""
     compile: bool = True
 
@@ -96,10 +96,13 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
                     ema[n].copy_(groups["ema"][n])
         optimizer.load({k: v.to(device) if v.ndim else v for k, v in groups["optimizer"].items()})
         start, spent = state["step"], Spent(**state["spent"])
+        made = checkpoint.hashes(folder, start)
         plan.say(f"resuming at step {start} of {plan.steps}.")
     metrics = MetricsLog(plan.folder / "metrics.jsonl") if rank == 0 else None
     if metrics:
         metrics.truncate_after(start)
+        if found:  # a kill may have come between the checkpoint and its line in the ledger
+            plan.log(ledger_entry(plan.folder, start, made))
     runner = Runner(model, dtype, plan.compile, min(MICRO_TOKENS[device.type], c.batch_tokens // world) // c.seq_len)
 
     def save(step: int) -> None:
@@ -109,9 +112,8 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
         groups: dict[str, Mapping[str, Tensor]] = {"model": model_state, "optimizer": optimizer.state()}
         if ema is not None:
             groups["ema"] = ema
-        hashes = checkpoint.save(folder, step, groups, {"identity": identity, "spent": vars(spent)}, c.keep)
-        lines = sha256_file(plan.folder / "metrics.jsonl") if metrics else ""
-        plan.log({"kind": "checkpoint", "step": step, "files": hashes, "metrics_sha256": lines})
+        written = checkpoint.save(folder, step, groups, {"identity": identity, "spent": vars(spent)}, c.keep)
+        plan.log(ledger_entry(plan.folder, step, written))
 
     schedule, stop = SCHEDULES[c.schedule], StopSignal()
     began = time.monotonic()
@@ -125,9 +127,9 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
             if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
                 keep_batch(plan.folder, step, batch)
                 raise DokjaError(
-                    f"the loss of step {step} is {loss} with gradient norm {gradient_norm}: training stopped before the "
-                    f"update. The batch is in {plan.folder / 'bad_batch.npz'}; the last checkpoint is untouched. Lower "
-                    "the learning rates (lr_matrix, lr_embed) or look at the data."
+                    f"the loss of step {step} is {loss} with gradient norm {gradient_norm}: training stopped before "
+                    f"the update. The batch is in {plan.folder / 'bad_batch.npz'}; the last checkpoint is untouched. "
+                    "Lower the learning rates (lr_matrix, lr_embed) or look at the data."
                 )
             factor = schedule(step, plan.steps, c.warmup, c.decay, c.final_lr)
             optimizer.step(factor)
@@ -169,7 +171,7 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
 
 
 def step_gradients(runner: Runner, plan: Plan, batch: Any, clip: float) -> tuple[float, int, float]:
-    """Forward and backward of one batch in micro batches -> summed loss in nats, targets, gradient norm before clipping.
+    """Forward and backward of one batch in micro batches -> summed loss in nats, targets, norm before clipping.
 
     Weights are normalised by the targets of the whole batch over all processes, so that k micro batches, or k
     processes, add up to the gradient of one.
@@ -195,6 +197,16 @@ def refuse_other(now: Mapping[str, str], then: Mapping[str, str]) -> None:
             f"the checkpoint was made with another {', '.join(changed)}. Put it back as it was, or start this stage "
             "anew with --rebuild."
         )
+
+
+def ledger_entry(folder: Path, step: int, files: Mapping[str, str]) -> dict[str, Any]:
+    """A checkpoint's line in the ledger: its tensors, and the metrics up to it without their clock times.
+
+    state.json is left out: it holds the seconds spent.
+    """
+    rows = [{k: v for k, v in row.items() if k not in TIMING_KEYS} for row in read_metrics(folder / "metrics.jsonl")]
+    tensors = {name: sha for name, sha in files.items() if name.endswith(".safetensors")}
+    return {"kind": "checkpoint", "step": step, "files": tensors, "metrics": sha256_json(rows)}
 
 
 def keep_batch(folder: Path, step: int, batch: Any) -> None:

@@ -84,10 +84,14 @@ def config_from(spec: ModelSpec, special: Mapping[str, int]) -> dict[str, Any]:
 def spec_from(config: Mapping[str, Any]) -> ModelSpec:
     """The spec of a config.json. Unknown keys are refused: a key we do not read may change what is computed."""
     if unknown := sorted(set(config) - _IGNORED - _READ):
-        raise CheckpointError(f"config.json has keys that dokja does not know: {unknown}. It will not guess what they change.")
+        raise CheckpointError(
+            f"config.json has keys that dokja does not know: {unknown}. It will not guess what they change."
+        )
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     if rope.get("rope_type", "default") != "default":
-        raise CheckpointError(f"config.json asks for {rope['rope_type']!r} RoPE scaling, which this version cannot compute.")
+        raise CheckpointError(
+            f"config.json asks for {rope['rope_type']!r} RoPE scaling, which this version cannot compute."
+        )
     if config.get("hidden_act", "silu") != "silu":
         raise CheckpointError(f"config.json asks for activation {config['hidden_act']!r}; exaone4 is 'silu'.")
     types = config.get("layer_types") or ["full_attention"] * config["num_hidden_layers"]
@@ -146,7 +150,7 @@ def export(spec: ModelSpec, weights: Mapping[str, Tensor], folder: Path, special
 
 
 def load(folder: Path, config: Mapping[str, Any]) -> Decoder:
-    """A Decoder (fp32, CPU) with the weights of `folder`. CheckpointError for a missing, foreign or misshapen tensor."""
+    """A Decoder (fp32, CPU) with the weights of `folder`. CheckpointError for a missing, foreign or odd tensor."""
     spec = spec_from(config)
     path = folder / "model.safetensors"
     try:
@@ -154,7 +158,9 @@ def load(folder: Path, config: Mapping[str, Any]) -> Decoder:
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing: the folder holds no weights.") from None
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or not safetensors ({error}). Copy it again from its source.") from None
+        raise CheckpointError(
+            f"{path} is truncated or not safetensors ({error}). Copy it again from its source."
+        ) from None
     model = Decoder(spec)
     parameters = dict(model.named_parameters())
     wanted = {theirs: (ours, rows) for ours, theirs, rows in names(spec)}
@@ -166,6 +172,8 @@ def load(folder: Path, config: Mapping[str, Any]) -> Decoder:
         for theirs, (ours, rows) in wanted.items():
             target = parameters[ours][rows]
             if target.shape != found[theirs].shape:
-                raise CheckpointError(f"{theirs} has shape {list(found[theirs].shape)}, config.json says {list(target.shape)}.")
+                raise CheckpointError(
+                    f"{theirs} has shape {list(found[theirs].shape)}, config.json says {list(target.shape)}."
+                )
             target.copy_(found[theirs])
     return model

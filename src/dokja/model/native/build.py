@@ -40,7 +40,10 @@ def load(name: str) -> ctypes.CDLL | None:
         return None
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
-        print("dokja: no C++ compiler found, training uses torch's own attention (install g++ to train faster).", file=sys.stderr)
+        print(
+            "dokja: no C++ compiler found, training uses torch's own attention (install g++ to train faster).",
+            file=sys.stderr,
+        )
         return None
     source = Path(__file__).with_name(f"{name}.cpp")
     key = hashlib.sha256("\n".join([source.read_text(), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[:16]
@@ -53,7 +56,10 @@ def load(name: str) -> ctypes.CDLL | None:
         if made.returncode:
             os.unlink(partial)
             first = next(iter(made.stderr.splitlines()), "no message")
-            print(f"dokja: {compiler} could not compile {source.name} ({first}); using torch's own kernels.", file=sys.stderr)
+            print(
+                f"dokja: {compiler} could not compile {source.name} ({first}); using torch's own kernels.",
+                file=sys.stderr,
+            )
             return None
         os.replace(partial, library)
     return ctypes.CDLL(str(library))
