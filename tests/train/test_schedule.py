@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_no_step_jumps(name, steps, warmup, decay, final):
     values = curve(SCHEDULES[name], steps, warmup, decay, final)
     shortest = min(warmup, decay, 1 - warmup) * steps
     steepest = 1.58 / max(shortest, 1.0)  # half a cosine falls at most pi / 2 times as steeply as a line
-    assert all(abs(b - a) <= steepest for a, b in zip(values, values[1:], strict=False))
+    assert all(abs(b - a) <= steepest for a, b in pairwise(values))
 
 
 @pytest.mark.parametrize("schedule", [wsd, cosine])
@@ -47,7 +49,7 @@ def test_the_first_step_moves_and_the_peak_is_reached(schedule):
 def test_wsd_is_flat_between_warmup_and_decay_and_then_a_line():
     values = curve(wsd, 1000, 0.1, 0.3, 0.2)
     assert set(values[100:701]) == {1.0}
-    falls = [a - b for a, b in zip(values[700:], values[701:], strict=False)]
+    falls = [a - b for a, b in pairwise(values[700:])]
     assert falls == pytest.approx([0.8 / 300] * len(falls))
 
 

@@ -177,4 +177,4 @@ def _first(texts: Iterable[str], megabytes: float | None) -> Iterator[bytes]:
 
 def _together(rows: list[dict[str, Any]]) -> dict[str, float]:
     size = sum(row["bytes"] for row in rows)
-    return {"bytes": size, **{key: sum(r[key] * r["bytes"] for r in rows) / max(size, 1) for key in ("model", "xz", "ngram")}}
+    return {"bytes": size, **{key: sum(r[key] * r["bytes"] for r in rows) / max(size, 1) for key in FIGURES}}

@@ -11,6 +11,7 @@ runs/tiny/
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,5 +101,8 @@ class Run:
         link = attempt.path.parent / "latest.partial"
         link.unlink(missing_ok=True)
         link.symlink_to(attempt.path.name)
-        link.replace(attempt.path.parent / "latest")
+        latest = attempt.path.parent / "latest"
+        if latest.is_dir() and not latest.is_symlink():  # a copy of the run that followed links
+            shutil.rmtree(latest)
+        link.replace(latest)
         return attempt

@@ -8,7 +8,7 @@ from dokja.road import corpus
 from dokja.road.context import Context, Walked
 from dokja.road.shards import open_all
 from dokja.road.tokenizer import plain_texts
-from dokja.road.training import ORDER, WEIGHTS, pick_dtype
+from dokja.road.training import ORDER, WEIGHTS, pick_device, pick_dtype
 
 
 def learned(context: Context) -> str:
@@ -39,6 +39,8 @@ def walk(context: Context, folder: Path) -> Walked:
             seed=recipe.seed,
             out=folder,
             batch=j.batch,
+            name=recipe.release.name,
+            device=str(pick_device(recipe)),
             log_path=context.attempt.log_path,
         )
         print_table(judged.summary)
@@ -52,22 +54,23 @@ def walk(context: Context, folder: Path) -> Walked:
 
 
 def _texts(context: Context, weights: Path, folder: Path) -> str:
-    import torch
-
     from dokja.judge.texts import judge_texts
 
-    recipe = context.recipe
+    recipe, device = context.recipe, pick_device(context.recipe)
     sources = {s.name: s for s in recipe.corpus.sources if s.kind == "text"}
     stage = recipe.context or recipe.pretrain or recipe.sft
     assert stage is not None
-    by_language = judge_texts(
+    judged = judge_texts(
         weights,
         heldout=open_all(context.stage("shards") / "heldout"),
         heldout_texts=lambda name: (d.text or "" for d in corpus.heldout_texts(context, sources[name])),
         train_texts=lambda: (text for s in sources.values() for _, text in plain_texts(context, s)),
-        languages={name: s.language or "" for name, s in sources.items()},
-        out=folder / "texts.json",
+        languages={name: s.language for name, s in sources.items()},
+        out=folder,
         seq_len=stage.seq_len,
-        dtype=pick_dtype(stage.precision, torch.device("cpu")),
+        dtype=pick_dtype(stage.precision, device),
+        device=device,
+        compile=stage.compile,
     )
-    return "bits per byte " + ", ".join(f"{k or 'all'} {v:.3f}" for k, v in by_language.items())
+    figures = ", ".join(f"{k} {v['model']:.3f}" for k, v in {**judged["languages"], "all": judged["all"]}.items())
+    return f"bits per byte {figures}"

@@ -14,6 +14,7 @@ from dokja.ledger import chain
 from dokja.ledger.hashing import sha256_file
 from dokja.recipe.schema import Recipe
 from dokja.road.context import Context, Walked
+from dokja.road.sampling import write_samples
 from dokja.road.shards import open_all
 from dokja.text.chat import BOS, END, PAD
 from dokja.text.template import JINJA_SHA256
@@ -118,6 +119,7 @@ def walk(name: str) -> Callable[[Context, Path], Walked]:
             )
             spent = train(model, plan, device, dtype)
         write_weights(folder / WEIGHTS, model, tokenizer, recipe)
+        write_samples(context, folder, name)
         cost = {
             "seconds": spent.seconds,
             "tokens": float(spent.tokens),
@@ -128,7 +130,7 @@ def walk(name: str) -> Callable[[Context, Path], Walked]:
         rate = spent.tokens / max(spent.seconds, 1e-9)
         size_of = f"{model.spec.params / 1e6:.2f} M parameters"
         sentence = f"{size_of}, {spent.tokens / 1e6:.1f} M tokens, {rate / 1e3:.1f} k tokens/s"
-        return Walked([WEIGHTS, "metrics.jsonl"], sentence, cost)
+        return Walked([WEIGHTS, "metrics.jsonl", "samples.jsonl"], sentence, cost)
 
     return walk_stage
 
