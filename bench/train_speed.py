@@ -107,7 +107,9 @@ def make_shape(name: str, folder: Path) -> Shape:
 
 
 class Ours:
-    """The trainer's path. `gradients` and `update` are the two halves of a step."""
+    """The trainer's path. `gradients` and `update` are the two halves of a step, `seconds` what the last one took."""
+
+    seconds: dict[str, float]
 
     def __init__(self, shape: Shape):
         self.shape, config = shape, shape.config
@@ -145,11 +147,13 @@ class Ours:
 
 
 class Peer:
-    """transformers and AdamW in one of `SETTINGS`."""
+    """transformers and AdamW in one of `SETTINGS`, `rows` rows a pass; the same members as `Ours`."""
+
+    seconds: dict[str, float]
 
     def __init__(self, shape: Shape, setting: str, rows: int, compile: bool = False):
         self.shape, self.setting, self.rows = shape, setting, rows
-        self.name = f"transformers, {setting}, {rows} rows" + (", compiled" if compile else "")
+        self.name = f"transformers, {setting}, {rows} × {shape.config.seq_len}" + (", compiled" if compile else "")
         self.dtype = torch.float32 if setting == "fp32" else torch.bfloat16
         config = exaone4.config_from(shape.spec, {"bos": 1, "eos": 2, "pad": 0})
         config |= {"attn_implementation": "sdpa", "use_cache": False}
@@ -201,6 +205,7 @@ def tokens_per_second(side: Ours | Peer) -> float:
     side.update()
     done = time.perf_counter()
     times = side.shape.config.batch_tokens / side.shape.timed
+    side.seconds = {"gradients": (between - began) * times, "update": done - between}
     return tokens * times / ((between - began) * times + done - between)
 
 
@@ -209,7 +214,8 @@ def measure(shape: Shape, rounds: int, compile: bool, say: Callable[[str], None]
     trials: dict[tuple[str, int], float] = {}
 
     def attempt(setting: str, rows: int) -> None:
-        peer, found, began = Peer(shape, setting, rows), [], time.monotonic()
+        peer, began = Peer(shape, setting, rows), time.monotonic()
+        found: list[float] = []
         while len(found) < 2 or (time.monotonic() - began < TRIAL_SECONDS and len(found) < 6):
             found.append(tokens_per_second(peer))
         trials[setting, rows] = max(found)
@@ -247,6 +253,7 @@ def measure(shape: Shape, rounds: int, compile: bool, say: Callable[[str], None]
             {
                 "name": side.name,
                 "tokens_per_second": rates[side.name],
+                "seconds_of_last_step": side.seconds,
                 "median": statistics.median(rates[side.name]),
                 "share_of_peak": flops * statistics.median(rates[side.name]) / (peaks[side.dtype] * 1e9),
                 "ratio": spread([a / b for a, b in zip(rates[sides[0].name], rates[side.name], strict=True)]),
@@ -268,7 +275,7 @@ def show(name: str, found: dict[str, Any], console: Console) -> None:
         f"steps of {found['batch_tokens']:,} tokens ({found['timed_tokens']:,} timed)"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    table.add_column("side", no_wrap=True)
+    table.add_column("side", overflow="fold")
     for column in ("tokens/s", "of peak", "ours / theirs"):
         table.add_column(column, justify="right", no_wrap=True)
     for n, side in enumerate(found["sides"]):
@@ -289,7 +296,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     result: dict[str, Any] = {"environment": describe_environment(torch.get_num_threads()), "shapes": {}}
     for name in SHAPES if args.shape == "all" else [args.shape]:
         with tempfile.TemporaryDirectory() as folder:

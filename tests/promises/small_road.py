@@ -73,8 +73,9 @@ def build(recipe: Path, runs: Path, *more: str) -> tuple[int, str]:
 def stage_result(run: Path, stage: str) -> dict[str, Any]:
     """All that must not depend on how often a run was killed: final tensors bit for bit, and metrics without times."""
     newest = sorted((run / stage / "checkpoints").glob("step_*"))[-1]
-    files = sorted(newest.glob("*.safetensors")) + [run / stage / "weights" / "model.safetensors"]
-    rows = [{k: v for k, v in row.items() if k not in TIMING_KEYS} for row in read_metrics(run / stage / "metrics.jsonl")]
+    files = [*sorted(newest.glob("*.safetensors")), run / stage / "weights" / "model.safetensors"]
+    metrics = read_metrics(run / stage / "metrics.jsonl")
+    rows = [{k: v for k, v in row.items() if k not in TIMING_KEYS} for row in metrics]
     return {**{f.name + str(i): f.read_bytes() for i, f in enumerate(files)}, "metrics": rows}
 
 

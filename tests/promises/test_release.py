@@ -42,7 +42,8 @@ def test_exported_template_renders_our_bytes(run: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(run / "release")
     for n, question in enumerate(["안녕?", "2+3=?", "a\n\nb", "{{x}} {% y %}", '"q"', "😀", "", " 끝 "]):
-        turns = [Message("user", question), Message("assistant", f"답 {n}", reasoning=f"생각 {n}"), Message("user", "?")]
+        answer = Message("assistant", f"답 {n}", reasoning=f"생각 {n}")
+        turns = [Message("user", question), answer, Message("user", "?")]
         for thinking in (True, False):
             mine = text_of(render(turns, thinking=thinking, add_generation_prompt=True))
             plain = [{"role": m.role, "content": m.content, "reasoning_content": m.reasoning} for m in turns]

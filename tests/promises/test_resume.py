@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 import small_road as small
 
 

@@ -44,8 +44,9 @@ def _main(
 
 def run() -> None:
     """Run the command line. What a person can mend ends in one sentence and status 2; a traceback is a bug of ours."""
-    # torch's OpenMP threads spin while they wait; with one other busy process that costs nine tenths of the speed.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch's OpenMP threads spin for milliseconds while they wait, which costs most of the speed when another process
+    # is busy (LOG.md, 2026-11-22); a few microseconds of it lose nothing on a quiet machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
         app()
     except DokjaError as error:

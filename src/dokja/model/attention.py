@@ -1,6 +1,6 @@
 """Attention over packed documents: one function, three ways to compute it.
 
-    attend(q_BLHK, k_BLGK, v_BLGK, start_BL, window) -> o_BLHK
+    attend(q_BLHK, k_BLGK, v_BLGK, visible(start_BL, window), window) -> o_BLHK
 
 A query sees the keys of its own document, not after itself, and at most `window` of them counting itself (the
 same rule as transformers' sliding mask). `start_BL` holds, per token, the index in the row of its document's
@@ -9,7 +9,7 @@ first token.
 | backend | where | how |
 |---|---|---|
 | native | CPU with a C++ compiler, head widths 16..128 | model/native/attention.cpp, only pairs that exist |
-| flex   | CUDA | torch FlexAttention with a block mask, compiled |
+| flex   | CUDA | torch FlexAttention with a block mask, inside the compiled layer |
 | sdpa   | everywhere else, and the reference in tests | dense boolean mask |
 """
 
@@ -56,28 +56,38 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, start_BL: Tensor, window: int | None) 
 
 
 @functools.cache
-def _flex() -> Any:  # compiled on first use; only CUDA comes here
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return torch.compile(flex_attention)
-
-
-@functools.lru_cache(maxsize=4)
-def _block_mask(start_id: int, start_BL: Tensor, window: int | None) -> Any:
+def _make_block_mask() -> Any:
     from torch.nn.attention.flex_attention import create_block_mask
+
+    return torch.compile(create_block_mask)
+
+
+def visible(start_BL: Tensor, window: int | None) -> Any:
+    """What `attend` needs to know of a batch for one window: the starts themselves on a CPU, a BlockMask on a GPU.
+
+    Made once a batch and shared by all layers of that window.
+    """
+    if start_BL.device.type != "cuda":
+        return start_BL
+    return _make_block_mask()(_seen(start_BL, window), len(start_BL), None, *[start_BL.shape[1]] * 2, device="cuda")
+
+
+def _seen(start_BL: Tensor, window: int | None) -> Any:
+    """The rule as FlexAttention asks for it: a function of (batch, head, query, key)."""
 
     def seen(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         ok = (k >= start_BL[b, q]) & (k <= q)
         return ok & (q - k < window) if window else ok
 
-    batch, length = start_BL.shape
-    return create_block_mask(seen, batch, None, length, length, device=start_BL.device)
+    return seen
 
 
-def flex(q: Tensor, k: Tensor, v: Tensor, start_BL: Tensor, window: int | None) -> Tensor:
-    """FlexAttention; the block mask of a batch is built once and shared by its layers."""
-    mask = _block_mask(id(start_BL), start_BL, window)
-    o = _flex()(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), block_mask=mask, enable_gqa=True)
+def flex(q: Tensor, k: Tensor, v: Tensor, block_mask: Any) -> Tensor:
+    """FlexAttention under a block mask of `visible`; fast inside torch.compile only."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    o = flex_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), block_mask=block_mask, enable_gqa=True)
+    assert isinstance(o, Tensor)
     return o.transpose(1, 2)
 
 
@@ -171,10 +181,8 @@ def native(q: Tensor, k: Tensor, v: Tensor, start_BL: Tensor, window: int | None
     return torch.ops.dokja.attention(q, k, v, start_BL, window or 0)[0]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, start_BL: Tensor, window: int | None) -> Tensor:
-    """Causal attention inside documents, scale K^-0.5; see the table above for the backends."""
-    if native_ready(q):
-        return native(q, k, v, start_BL, window)
-    if q.device.type == "cuda":
-        return flex(q, k, v, start_BL, window)
-    return sdpa(q, k, v, start_BL, window)
+def attend(q: Tensor, k: Tensor, v: Tensor, seen: Any, window: int | None) -> Tensor:
+    """Causal attention inside documents, scale K^-0.5; `seen` comes from `visible`. See the table above."""
+    if not isinstance(seen, Tensor):
+        return flex(q, k, v, seen)
+    return native(q, k, v, seen, window) if native_ready(q) else sdpa(q, k, v, seen, window)

@@ -28,13 +28,13 @@ so their gains start small and the residual stream keeps the embedding's scale.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dokja.model.attention import attend, document_starts
+from dokja.model.attention import attend, document_starts, visible
 from dokja.model.spec import LayerSpec, ModelSpec
 
 Rotation = tuple[Tensor, Tensor]
@@ -107,13 +107,13 @@ class Block(nn.Module):
         return x + (rms_norm(y, self.ffn_norm, s.norm_eps) if s.norm == "post" else y)
 
 
-def block_forward(block: Block, x: Tensor, rot: Rotation, start_BL: Tensor) -> Tensor:
+def block_forward(block: Block, x: Tensor, rot: Rotation, seen: Any) -> Tensor:
     """One layer over whole rows; the training path compiles this function (see `train.compiled`)."""
     q, k, v = block.qkv(x, rot)
-    return block.finish(x, attend(q, k, v, start_BL, block.layer.window))
+    return block.finish(x, attend(q, k, v, seen, block.layer.window))
 
 
-BlockFn = Callable[[Block, Tensor, Rotation, Tensor], Tensor]
+BlockFn = Callable[[Block, Tensor, Rotation, Any], Tensor]
 
 
 class Decoder(nn.Module):
@@ -171,11 +171,12 @@ class Decoder(nn.Module):
         if docs_BL is None:
             docs_BL = torch.ones_like(tokens_BL, dtype=torch.int32)
         start_BL = document_starts(docs_BL)
+        seen = {w: visible(start_BL, w) for w in {layer.window for layer in self.spec.layer_specs}}
         at_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
         rot = rotation(at_L, self.spec.head_dim, self.spec.rope_theta)
         x = F.embedding(tokens_BL, self.embed).to(dtype)
         for block in self.blocks:
-            x = (run_block or block_forward)(block, x, rot, start_BL)
+            x = (run_block or block_forward)(block, x, rot, seen[block.layer.window])
         return rms_norm(x, self.norm, self.spec.norm_eps)
 
     def logits(self, x: Tensor) -> Tensor:

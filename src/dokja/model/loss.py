@@ -78,3 +78,14 @@ def linear_cross_entropy(
     x [T,D] in the compute dtype, w [V,D] fp32, target [T] with negative = no target, weight [T] fp32.
     """
     return _LinearCrossEntropy.apply(x_TD, w_VD, target_T, weight_T, compiled)
+
+
+@torch.no_grad()
+def target_logp(x_TD: Tensor, w_VD: Tensor, target_T: Tensor) -> Tensor:
+    """log p [T] of the targets (0 where target < 0), for evaluation: `CHUNK` rows at a time, no gradients."""
+    logp_T = torch.zeros(target_T.shape, dtype=torch.float32, device=x_TD.device)
+    w = w_VD.to(x_TD.dtype)
+    for rows in torch.nonzero(target_T >= 0)[:, 0].split(CHUNK):
+        logits = F.linear(x_TD[rows], w).float()
+        logp_T[rows] = logits.gather(-1, target_T[rows, None])[:, 0] - logits.logsumexp(-1)
+    return logp_T

@@ -74,7 +74,9 @@ class SourceConfig(_Section):
     )
     text_key: str = Field("text", description="text: the JSON or parquet field that holds the text")
     limit_mb: Annotated[float, Field(gt=0)] | None = Field(None, description="text: read no more MB of text")
-    heldout: str | Share | None = Field(None, description="text: glob of held-out files, or a share of the documents")
+    heldout: str | Share | None = Field(
+        None, description="text: held-out files (a glob beside `path`), or a share of the documents"
+    )
     language: Language | None = Field(None, description="text: language tag of the documents, for figures by language")
     tasks: Strings = Field(("all",), description="tasks: families, or all")
     problems: Count = derived("tasks: problems to generate, both languages together")

@@ -48,9 +48,6 @@ from dokja.recipe.schema import Recipe
 from dokja.road import corpus, judging, releasing, shards, tokenizer, training
 from dokja.road.context import Context, Walked
 
-LEARNING = ("pretrain", "context", "sft", "preference", "rl")
-"""Stages that leave weights, in order."""
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -71,7 +68,7 @@ class Stage:
 
 def _learned(recipe: Recipe, before: str | None = None) -> list[str]:
     """The last learning stage of this recipe (before `before`), as a list of one or none."""
-    names = LEARNING[: LEARNING.index(before)] if before else LEARNING
+    names = training.ORDER[: training.ORDER.index(before)] if before else training.ORDER
     return [n for n in names if getattr(recipe, n) is not None][-1:]
 
 
@@ -100,7 +97,7 @@ def _learning(name: str) -> Stage:
 ROAD: tuple[Stage, ...] = (
     Stage(
         "corpus",
-        lambda r: {"corpus": r.corpus.model_dump(), "judge": r.judge.model_dump(), "seed": r.seed},
+        corpus.config,
         lambda r: [],
         ("tasks", "data", "road/corpus.py"),
         corpus.walk,
@@ -119,7 +116,7 @@ ROAD: tuple[Stage, ...] = (
         ("text", "data", "tasks", "road/shards.py"),
         shards.walk,
     ),
-    *(_learning(name) for name in ("pretrain", "context", "sft")),
+    *(_learning(name) for name in training.ORDER),
     Stage(
         "judge",
         lambda r: {"judge": r.judge.model_dump(), "seed": r.seed} if _learned(r) else None,

@@ -17,7 +17,7 @@ import zstandard
 from dokja.data.sources import Document, is_held_out, read_documents, source_files
 from dokja.errors import ConfigError
 from dokja.ledger.hashing import sha256_file
-from dokja.recipe.schema import SourceConfig
+from dokja.recipe.schema import Recipe, SourceConfig
 from dokja.road.context import Context, Walked
 from dokja.tasks.registry import get_tasks
 from dokja.tasks.splits import eval_set, prompt_keys, train_stream
@@ -44,8 +44,10 @@ def training_texts(context: Context, source: SourceConfig) -> Iterator[Document]
 def heldout_texts(context: Context, source: SourceConfig) -> Iterator[Document]:
     """Documents of a text source that training never sees; none when the source keeps none back."""
     held, key = source.heldout, source.text_key
-    if isinstance(held, str):
-        return read_documents(held, source=source.name, text_key=key)
+    if isinstance(held, str) and source.path:
+        beside = Path(source.path)
+        folder = beside if beside.is_dir() else beside.parent
+        return read_documents(str(folder / held), source=source.name, text_key=key)
     if isinstance(held, float) and source.path:
         limit = int(source.limit_mb * 1e6) if source.limit_mb else None
         found = read_documents(source.path, source=source.name, text_key=key, limit_bytes=limit)
@@ -94,13 +96,28 @@ def walk(context: Context, folder: Path) -> Walked:
     return Walked(outputs, f"{documents:,} documents from {len(inventory)} sources")
 
 
+def config(recipe: Recipe) -> dict[str, Any]:
+    """What decides this stage: the sources, with the hashes of their files in place of where they lie."""
+    sources = []
+    for source in recipe.corpus.sources:
+        plain = source.model_dump()
+        if source.kind == "text":
+            plain["path"] = _files(source)
+        sources.append(plain)
+    return {"sources": sources, "judge": recipe.judge.model_dump(), "seed": recipe.seed}
+
+
+def _files(source: SourceConfig) -> dict[str, str]:
+    if not source.path:
+        raise ConfigError(f"source {source.name!r} is of kind 'text' and needs a `path`.")
+    return {p.name: sha256_file(p) for p in source_files(source.path, _excluded(source))}
+
+
 def _count(context: Context, source: SourceConfig) -> dict[str, Any]:
     """Documents and bytes of a text source, and the hash of every file it is read from."""
     documents = size = 0
     for document in training_texts(context, source):
         documents += 1
         size += len((document.text or "").encode())
-    assert source.path
-    files = {p.name: sha256_file(p) for p in source_files(source.path, _excluded(source))}
     held = sum(1 for _ in heldout_texts(context, source))
-    return {"kind": "text", "documents": documents, "bytes": size, "files": files, "held_out_documents": held}
+    return {"kind": "text", "documents": documents, "bytes": size, "files": _files(source), "held_out_documents": held}

@@ -70,7 +70,9 @@ def write_samples(context: Context, folder: Path, name: str) -> None:
     ]
     lines: list[dict[str, Any]] = []
     for (language, text), done in zip(asked, engine.complete(requests), strict=True):
-        lines.append({"language": language, "prompt": text, "text": tokenizer.decode(written(done.tokens, end), markers=chat)})
+        lines.append(
+            {"language": language, "prompt": text, "text": tokenizer.decode(written(done.tokens, end), markers=chat)}
+        )
     with open(folder / "samples.jsonl", "w", encoding="utf-8") as f:
         f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 

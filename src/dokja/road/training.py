@@ -20,7 +20,8 @@ from dokja.text.chat import BOS, END, PAD
 from dokja.text.template import JINJA_SHA256
 from dokja.text.tokenizer import Tokenizer
 
-ORDER = ("pretrain", "context", "sft")
+ORDER = ("pretrain", "context", "sft", "preference", "rl")
+"""Stages that leave weights. A recipe cannot ask for the last two yet; their places in the road are these."""
 OBJECTIVE = {"pretrain": "language", "context": "language", "sft": "sft"}
 WEIGHTS = "weights"
 EVAL_ROWS = 64

@@ -59,18 +59,18 @@ def save(folder: Path, step: int, groups: Groups, state: Mapping[str, Any], keep
         written[path.name] = sha256_file(path)
         (partial / "manifest.json").write_text(json.dumps({"step": step, "files": written}, indent=1, sort_keys=True))
         _sync(partial / "manifest.json")
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+        sync_folder(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         older = complete_steps(folder)
         left = f"the checkpoint of step {older[-1]} is untouched" if older else "no earlier checkpoint exists"
-        cause = f"the disk is full ({shutil.disk_usage(folder).free:,} bytes free)" if full else str(error)
+        cause = "the disk is full" if full else str(error)
         raise CheckpointError(
             f"checkpoint {final} could not be written: {cause}; {left}. Free space and run the same command again."
         ) from None
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
-    sync_folder(folder)
     for old in complete_steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step_{old:08d}")
     return written
@@ -81,8 +81,8 @@ def complete_steps(folder: Path) -> list[int]:
     return sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit() and p.is_dir())
 
 
-def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Tensors by group and the state of one checkpoint folder. Raises CheckpointError naming the damaged file."""
+def check(path: Path) -> None:
+    """Raises CheckpointError naming the first file of a checkpoint folder that is missing, cut or altered."""
     try:
         files = json.loads((path / "manifest.json").read_text())["files"]
     except (OSError, ValueError, KeyError):
@@ -92,8 +92,6 @@ def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
             raise CheckpointError(f"{path / name} is missing.")
         if sha256_file(path / name) != expected:
             raise CheckpointError(f"{path / name} was cut or altered: its SHA-256 is not the manifest's.")
-    groups = {Path(n).stem: load_file(path / n) for n in files if n.endswith(".safetensors")}
-    return groups, json.loads((path / "state.json").read_text())
 
 
 def hashes(folder: Path, step: int) -> dict[str, str]:
@@ -102,15 +100,26 @@ def hashes(folder: Path, step: int) -> dict[str, str]:
     return found
 
 
-def load_latest(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """The newest undamaged checkpoint, or None where there is none; `say` hears of every one passed over."""
+def clean(folder: Path, say: Callable[[str], None]) -> None:
+    """Removes what a kill or a bad disk left: half-written folders, and damaged checkpoints newer than the last good
+    one. `say` hears of each."""
     for partial in folder.glob("*.partial"):
         say(f"{partial.name} was cut off while it was written; it is removed.")
         shutil.rmtree(partial)
     for step in reversed(complete_steps(folder)):
         try:
-            return read(folder / f"step_{step:08d}")
+            check(folder / f"step_{step:08d}")
+            return
         except CheckpointError as error:
             say(f"{error} Falling back to the checkpoint before it.")
             shutil.rmtree(folder / f"step_{step:08d}")
-    return None
+
+
+def load_latest(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+    """Tensors by group and state of the newest checkpoint, or None where there is none. Call `clean` before it."""
+    steps = complete_steps(folder)
+    if not steps:
+        return None
+    path = folder / f"step_{steps[-1]:08d}"
+    groups = {p.stem: load_file(p) for p in path.glob("*.safetensors")}
+    return groups, json.loads((path / "state.json").read_text())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dokja.model import attention, decoder
 from dokja.model.decoder import Decoder
-from dokja.model.loss import linear_cross_entropy
+from dokja.model.loss import linear_cross_entropy, target_logp
 
 
 def can_compile(device: torch.device) -> bool:
@@ -40,22 +40,22 @@ class Runner:
         torch._dynamo.config.cache_size_limit = 64
         attention.prepare(self.device)
 
-    def _loss(
-        self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray, weights: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
-        t, d, y, w = (torch.from_numpy(a).to(self.device, non_blocking=True) for a in (tokens, docs, targets, weights))
+    def _hidden(self, tokens: np.ndarray, docs: np.ndarray) -> Tensor:
         block = compiled_block() if self.compiled else decoder.block_forward
-        x = self.model.hidden(t, d, self.dtype, block)
-        return linear_cross_entropy(x.flatten(0, 1), self.model.head_weight, y.flatten(), w.flatten(), self.compiled)
+        return self.model.hidden(self._put(tokens), self._put(docs), self.dtype, block).flatten(0, 1)
+
+    def _put(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
     def backward(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
         """Adds this micro batch's gradients; arrays are [rows, L]. Returns the summed -log p in nats."""
-        loss, logp = self._loss(tokens, docs, targets, weights)
+        x, target, weight = self._hidden(tokens, docs), self._put(targets).flatten(), self._put(weights).flatten()
+        loss, logp = linear_cross_entropy(x, self.model.head_weight, target, weight, self.compiled)
         loss.backward()
         return -float(logp.sum())
 
     @torch.no_grad()
     def nats(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray) -> float:
         """Summed negative log-likelihood of the targets of [rows, L] arrays, without gradients."""
-        weights = np.zeros(targets.shape, dtype=np.float32)
-        return -float(self._loss(tokens, docs, targets, weights)[1].sum())
+        x = self._hidden(tokens, docs)
+        return -float(target_logp(x, self.model.head_weight, self._put(targets).flatten()).sum())

@@ -48,6 +48,12 @@ def total(value: N) -> N:
     return type(value)(t.item())
 
 
+def wait() -> None:
+    """Until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Adds every process's `.grad` in place."""
     if world() == 1:

@@ -85,7 +85,10 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
     identity = {**plan.identity, "loader": plan.loader.fingerprint(), "spec": sha256_json(model.spec.to_dict())}
     spent, start = Spent(), 0
     folder = plan.folder / "checkpoints"
-    found = checkpoint.load_latest(folder, plan.say)
+    if rank == 0:
+        checkpoint.clean(folder, plan.say)
+    distributed.wait()
+    found = checkpoint.load_latest(folder)
     if found:
         groups, state = found
         refuse_other(identity, state["identity"])
@@ -125,7 +128,7 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
             nats, targets, gradient_norm = step_gradients(runner, plan, batch, c.clip)
             loss = nats / max(targets, 1)
             if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-                keep_batch(plan.folder, step, batch)
+                keep_batch(plan.folder / f"bad_batch{rank or ''}.npz", step, batch)
                 raise DokjaError(
                     f"the loss of step {step} is {loss} with gradient norm {gradient_norm}: training stopped before "
                     f"the update. The batch is in {plan.folder / 'bad_batch.npz'}; the last checkpoint is untouched. "
@@ -158,9 +161,10 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
             if metrics:
                 metrics.write(done, **values, seconds=round(took, 4), tokens_per_second=round(tokens / took, 1))
             plan.progress(done, f"loss {loss:.3f}  {tokens / took / 1e3:.1f}k tok/s")
-            if done % c.checkpoint_every == 0 or done == plan.steps or stop.asked:
+            stopping = distributed.total(int(stop.asked)) > 0  # a signal may reach the processes in different steps
+            if done % c.checkpoint_every == 0 or done == plan.steps or stopping:
                 save(done)
-            if stop.asked and done < plan.steps:
+            if stopping and done < plan.steps:
                 raise Interrupted(f"stopped by signal at step {done} of {plan.steps}; run the same command to go on.")
     spent.extra["peak_memory_bytes"] = float(peak_memory_bytes())
     if ema is not None:
@@ -209,9 +213,9 @@ def ledger_entry(folder: Path, step: int, files: Mapping[str, str]) -> dict[str,
     return {"kind": "checkpoint", "step": step, "files": tensors, "metrics": sha256_json(rows)}
 
 
-def keep_batch(folder: Path, step: int, batch: Any) -> None:
+def keep_batch(path: Path, step: int, batch: Any) -> None:
     """Stores the batch of a failed step for a look afterwards."""
-    np.savez(folder / "bad_batch.npz", step=step, tokens=batch.tokens_BL, targets=batch.targets_BL, docs=batch.docs_BL)
+    np.savez(path, step=step, tokens=batch.tokens_BL, targets=batch.targets_BL, docs=batch.docs_BL)
 
 
 class StopSignal:
