@@ -6,6 +6,7 @@ import torch
 from dokja.model import attention
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
 @pytest.mark.parametrize("window", [None, 1, 7])
 def test_the_gpu_rule_equals_the_dense_mask(window: int | None) -> None:
     from torch.nn.attention.flex_attention import create_block_mask
