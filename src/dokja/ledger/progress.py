@@ -25,6 +25,7 @@ class Progress:
         self.total, self.label, self.log_path, self.every, self.start = total, label, log_path, every, start
         self.stream = stream or sys.stderr
         self.step, self.text = start, ""
+        self._said: int | None = None
         self._bar: Any = None
         self._task: Any = None
 
@@ -68,9 +69,11 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._say()
+        if self.step != self._said:
+            self._say()
 
     def _say(self) -> None:
+        self._said = self.step
         self._last_line = time.monotonic()
         line = " ".join(part for part in (self.label, f"{self.step:,}/{self.total:,}", self.rate(), self.text) if part)
         if self._bar is None:

@@ -170,7 +170,7 @@ def build(
             _walk(stage, context, rebuild)
         report = write_report(run.path, run.path / "report.html", recipe.language)
     say(f"\nreport      {report}\nlook        dokja show {run.path}")
-    if (run.path / "release" / "config.json").exists():
+    if recipe.sft and (run.path / "release" / "config.json").exists():
         say(f"chat        dokja chat {run.path}")
     return run.path
 

@@ -10,6 +10,7 @@ from dokja.tasks.korean import native
 from dokja.tasks.problem import Problem
 
 _LABELS = "BCDEFGHJKLMNPQRSTUVWXYZ"  # without the words A and I, and without O, which looks like a digit
+_CUP_LABELS = "BCDFGHKX"  # few, because "is the ball under one of these two?" is learned letter by letter
 _ARROWS = {
     "en": (
         "{e}. Start at {s}, take {n} hops. Where are you?",
@@ -37,7 +38,7 @@ _CUPS = {
 
 
 class Hops(Family):
-    """`A>C, C>B, B>D`, 3 hops from A -> `A①C②B③D` -> D; swaps `①A-C②C-B` from A -> `A①A-C:C②C-B:B` -> B."""
+    """`A>C, C>B, B>D`, 3 hops from A -> `1 A>C,2 C>B,3 B>D` -> D; swaps `①A-C②C-B` from A -> `A①A-C:C②C-B:B` -> B."""
 
     name = "hops"
     levels = (1, 2, 3, 4)
@@ -55,13 +56,13 @@ def _arrows(dice: Dice, hops: int, language: str) -> Draft:
     arrows = [f"{a}>{b}" for a, b in pairwise(path)]
     given = ", ".join(dice.distinct(arrows, len(arrows)))
     start, goal = path[0], path[hops]
-    trace = start + "".join(STEP[k] + path[k] for k in range(1, hops + 1))
+    trace = ",".join(f"{k} {path[k - 1]}>{path[k]}" for k in range(1, hops + 1))
     prompt = dice.pick(_ARROWS[language]).format(e=given, s=start, n=hops, k=native(hops, counting=True))
     return Draft(prompt, goal, trace, "arrows")
 
 
 def _cups(dice: Dice, swaps: int, language: str) -> Draft:
-    cups = dice.distinct(_LABELS, 3)
+    cups = dice.distinct(_CUP_LABELS, 3)
     at = start = dice.pick(cups)
     given, trace = [], start
     for k in range(1, swaps + 1):
