@@ -9,6 +9,7 @@ from dokja.model import attention
 from dokja.model.decoder import Decoder
 from dokja.model.loss import CHUNK, linear_cross_entropy
 from dokja.model.spec import ModelSpec
+from dokja.train.loop import document_lengths
 
 SHAPES = [
     {},
@@ -164,3 +165,15 @@ def test_patterns_end_globally_and_wrong_ones_are_refused():
         spec(window=None)
     with pytest.raises(ConfigError, match="kv_heads"):
         spec(kv_heads=3)
+
+
+def test_attention_flops_count_the_pairs_that_exist():
+    spec = ModelSpec(64, 32, 4, 2, 1, 16, 64, 64, pattern="LLLG", window=5)
+    docs = torch.tensor([[1] * 9 + [2] * 3 + [0] * 4])
+    start = attention.document_starts(docs)
+    pairs = 0
+    for layer in spec.layer_specs:
+        seen = attention.allowed(start, layer.window)[0, 0]
+        pairs += int(seen[docs[0] > 0].sum())
+    assert spec.attention_flops([9, 3]) == 12 * spec.attn_width * pairs
+    assert sorted(document_lengths(docs.numpy())) == [3, 9]

@@ -7,8 +7,11 @@ pattern has a `G`; a string as long as the depth is taken as it stands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
+
+import numpy as np
 
 from dokja.errors import ConfigError
 
@@ -106,15 +109,17 @@ class ModelSpec:
         """Parameters a token multiplies with: everything but the embedding look-up (one vocabulary matrix stays)."""
         return self.layers * self.layer_params + self.width + self.vocab * self.width
 
-    def attention_flops(self, length: int) -> float:
-        """Training FLOPs per token of scores and mixing (6 x multiply-adds of QK and PV) in documents of `length`."""
-        total = 0.0
+    def attention_flops(self, lengths: Sequence[int] | np.ndarray) -> float:
+        """Training FLOPs of scores and mixing for documents of these lengths (tokens): 12 per pair and feature.
+
+        A pair is a query and a key it sees: 2 · K for its score, 2 · K for mixing, and three times that with backward.
+        """
+        n = np.asarray(lengths, dtype=np.float64)
+        pairs = 0.0
         for layer in self.layer_specs:
-            w = min(layer.window or length, length)
-            # token i sees min(i + 1, w) keys
-            seen = (w * (w + 1) / 2 + (length - w) * w) / length
-            total += 6 * 2 * seen * self.attn_width
-        return total
+            w = np.minimum(layer.window or n, n)  # token i of a document sees min(i + 1, w) keys
+            pairs += float((w * (w + 1) / 2 + (n - w) * w).sum())
+        return 12 * self.attn_width * pairs
 
     def kv_bytes(self, length: int, bytes_per_value: int = 2) -> int:
         """Bytes of keys and values for one sequence of `length` tokens; local layers keep their window only."""
