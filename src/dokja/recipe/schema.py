@@ -113,6 +113,7 @@ class TrainConfig(_Section):
     checkpoint_every: Count = derived("steps between checkpoints")
     keep: Count = Field(2, description="checkpoints kept")
     eval_every: Count = derived("steps between held-out evaluations")
+    history_share: Share = Field(0.2, description="share of conversations that follow one or two earlier exchanges")
     think_share: Share = Field(0.6, description="share of conversations with a thought (EXAONE 4.0: 1.5 to 1)")
 
     @property

@@ -111,9 +111,9 @@ ROAD: tuple[Stage, ...] = (
     ),
     Stage(
         "shards",
-        lambda r: {"think_share": r.sft.think_share if r.sft else None, "sft": r.sft is not None, "seed": r.seed},
+        lambda r: {"sft": (r.sft.think_share, r.sft.history_share) if r.sft else None, "seed": r.seed},
         lambda r: ["corpus", "tokenizer"],
-        ("text", "data", "tasks", "road/shards.py"),
+        ("text", "data", "tasks", "road/shards.py", "road/problems.py"),
         shards.walk,
     ),
     *(_learning(name) for name in training.ORDER),

@@ -16,7 +16,7 @@ from pathlib import Path
 from dokja.data.shards import ShardSet, ShardWriter
 from dokja.road import corpus
 from dokja.road.context import Context, Walked
-from dokja.road.problems import conversation
+from dokja.road.problems import conversations
 from dokja.road.tokenizer import plain_texts
 from dokja.text.chat import BOS, END, render
 from dokja.text.tokenizer import Tokenizer
@@ -56,9 +56,9 @@ def walk(context: Context, folder: Path) -> Walked:
             write_plain(held, folder / "heldout" / source.name, tokenizer)
         if source.kind == "tasks" and recipe.sft:
             mode = random.Random(f"{recipe.seed}/{source.name}/mode")
-            share = recipe.sft.think_share
-            turns = ((row, mode.random() < share) for row in corpus.read_problems(context, source))
-            rendered = (render(conversation(row, think), thinking=think) for row, think in turns)
+            rows = corpus.read_problems(context, source)
+            turns = conversations(rows, recipe.sft.think_share, recipe.sft.history_share, mode)
+            rendered = (render(messages, thinking=think) for messages, think in turns)
             with ShardWriter(
                 folder / "sft" / source.name, tokenizer.vocab_size, tokenizer_sha256=tokenizer.sha256
             ) as w:
