@@ -113,11 +113,12 @@ def _weekday(dice: Dice, language: str) -> Draft:
     steps, span = two_step_sub(max(known, asked), min(known, asked))
     more, answer = weekday_steps(start, span, direction, language, first=2)
     name = WEEKDAYS[language][start]
+    order = f"{known:02d}{'<' if direction > 0 else '>'}{asked:02d}"  # forwards or back: settled before it is needed
     if language == "en":
         words = {"x": _ordinal(known), "y": _ordinal(asked), "w": name}
     else:
         words = {"x": f"{known}일", "y": f"{asked}일", "w": name, "w_ida": josa(name, "이다/다")}
-    return Draft(dice.pick(_WEEKDAYS[language]).format(**words), answer, STEP[1] + steps + more, "weekday")
+    return Draft(dice.pick(_WEEKDAYS[language]).format(**words), answer, order + STEP[1] + steps + more, "weekday")
 
 
 def _ordinal(n: int) -> str:

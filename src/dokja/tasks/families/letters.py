@@ -25,7 +25,7 @@ _PHRASES = {
 
 
 class Letters(Family):
-    """`a` in `banana` -> `①b0②a1③n1④a2⑤n2⑥a3` -> 3."""
+    """`a` in `banana` -> `a:①b0②a1③n1④a2⑤n2⑥a3` -> 3."""
 
     name = "letters"
     levels = (1, 2, 3)
@@ -37,7 +37,7 @@ class Letters(Family):
             target = dice.pick(word)
         else:
             word, target = word_with(dice, language, dice.between(low, low + 1))
-        count, trace = 0, ""
+        count, trace = 0, f"{target}:"  # restated, so that every step compares with a place nearby
         for k, unit in enumerate(word, 1):
             count += unit == target
             trace += f"{STEP[k]}{unit}{count}"
