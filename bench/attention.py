@@ -60,7 +60,7 @@ def main() -> None:
             spread = f"{statistics.median(ratios):.1f} ({ratios[0]:.1f}–{ratios[-1]:.1f})"
             cells = [str(x) if x else "all" for x in shape]
             table.add_row(*cells, str(dtype).removeprefix("torch."), f"{ours:.2f}", f"{theirs:.2f}", spread)
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
