@@ -1,6 +1,8 @@
 """`dokja chat`: talk to a model in the terminal, or line by line through a pipe."""
 
+import signal
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from dokja.errors import DokjaError
 
 if TYPE_CHECKING:
     from dokja.cli.session import Session
+    from dokja.text.parse import Delta
 
 
 def chat(
@@ -119,7 +122,6 @@ def stream_answer(session: "Session", line: str, console: Any, language: Languag
 
     live: Live | None = None
     reasoning = ""
-    stopped = False
 
     def fold() -> None:
         nonlocal live
@@ -133,8 +135,9 @@ def stream_answer(session: "Session", line: str, console: Any, language: Languag
         console.print(folded, style="dim", markup=False)
 
     answer = session.ask(line)
+    ctrl_c = CtrlC()
     try:
-        for delta in answer:
+        for delta in ctrl_c.until_pressed(answer):
             if delta.kind == "reasoning":
                 reasoning += delta.text
                 if live is None:
@@ -147,14 +150,39 @@ def stream_answer(session: "Session", line: str, console: Any, language: Languag
                 fold()
                 style = "cyan" if delta.kind == "tool_call" else None
                 console.print(delta.text, end="", style=style, markup=False, soft_wrap=True)
-    except KeyboardInterrupt:
-        stopped = True
     finally:
         answer.close()  # type: ignore[attr-defined]
         fold()
     console.print()
-    for remark in [say("stopped", language)] if stopped else remarks(session, language):
+    for remark in [say("stopped", language)] if ctrl_c.pressed else remarks(session, language):
         console.print(remark, style="dim", markup=False)
+
+
+class CtrlC:
+    """Notes Ctrl-C instead of raising it: an exception can get lost in a callback of whatever happens to run.
+
+    A second press raises KeyboardInterrupt as ever, for an engine that does not come back.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def until_pressed(self, deltas: "Iterable[Delta]") -> "Iterator[Delta]":
+        """The deltas, until Ctrl-C is pressed."""
+
+        def press(number: int, frame: object) -> None:
+            if self.pressed:
+                raise KeyboardInterrupt
+            self.pressed = True
+
+        before = signal.signal(signal.SIGINT, press)
+        try:
+            for delta in deltas:
+                if self.pressed:
+                    return
+                yield delta
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def remarks(session: "Session", language: Language) -> list[str]:
