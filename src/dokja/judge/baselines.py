@@ -71,7 +71,7 @@ class ByteNgram:
     down to 1/256 for every byte. N counts occurrences at the highest order and, below it, the different symbols that
     stand before hc; kinds(h) is the number of different bytes after h; D = n1 / (n1 + 2 n2) of each order, n1 and n2
     being the numbers of grams with N = 1 and 2. Source: Kneser and Ney 1995, interpolated as in Chen and Goodman
-    1998 (section 2.7); it needed 2 to 5 % fewer bits than Witten-Bell on encyclopaedias and novels.
+    1998 (section 2.7).
 
     Probabilities of the 256 bytes sum to 1 after any context. Documents are kept apart: the first bytes of each are
     predicted from a start symbol. The end of a document is not predicted.
