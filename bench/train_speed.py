@@ -126,7 +126,7 @@ class Ours:
     def prepare(self) -> None:
         """Outside of the clock: the next batch, which the trainer prefetches in a thread."""
         self.batch = self.loader.batch(self.number)
-        self.weights = self.objective.weights(self.batch.targets_BL, self.batch.targets)
+        self.weights = self.objective.weights(self.batch, self.batch.targets)
         self.number += 1
         torch.use_deterministic_algorithms(True)  # as the trainer does
 
@@ -135,7 +135,7 @@ class Ours:
         b, size = self.batch, self.shape.rows
         for at in range(0, len(b.tokens_BL), size):
             rows = slice(at, at + size)
-            self.runner.backward(b.tokens_BL[rows], b.docs_BL[rows], b.targets_BL[rows], self.weights[rows])
+            self.runner.backward(b.tokens_BL[rows], b.docs_BL[rows], b.targets_BL[rows], self.weights(rows))
         return b.tokens
 
     def update(self) -> None:

@@ -123,6 +123,25 @@ def test_show_run_prints_stages_costs_and_the_ledger(run: Path) -> None:
     assert "loss 5.000 █" in done.stdout and "1 entries, chain unbroken" in done.stdout
 
 
+def test_show_run_tells_of_rl_by_its_reward_and_of_the_stages_by_their_table(run: Path) -> None:
+    log = MetricsLog(run / "rl" / "metrics.jsonl")
+    for step in range(1, 21):
+        rates = {f"rate/think/add/{n}": 0.5 for n in range(50)}
+        log.write(step, loss=0.001, reward=step / 20, mismatch_kl=2e-9, **(rates if step % 5 == 0 else {}))
+    log.write(21, loss=0.001)  # a later update of the same answers measures no reward
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90}
+    rows = [{"mode": "think", "language": None, "score": figure, "thought_tokens": {**figure, "value": 31.0}}]
+    table = {"reference": "sft", "stages": [{"stage": name, "rows": rows} for name in ("sft", "rl")]}
+    (run / "judge").mkdir()
+    (run / "judge" / "stages.json").write_text(json.dumps(table))
+    done = type_in("show", str(run))
+    assert done.returncode == 0, done.stderr
+    assert "rl reward 0.050 ▁" in done.stdout and "rate/" not in done.stdout and "rl loss" not in done.stdout
+    assert "reward 1" in " ".join(done.stdout.split()) and "50.0 [40, 60]" in done.stdout and "31.0" in done.stdout
+    (run / "judge" / "stages.json").write_text("{")
+    assert "stages.json is damaged" in " ".join(type_in("show", str(run)).stdout.split())
+
+
 def test_show_run_says_when_the_ledger_was_edited(run: Path) -> None:
     path = run / "ledger.jsonl"
     path.write_text(path.read_text().replace("pretrain", "pretrained"))

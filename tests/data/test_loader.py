@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from dokja.data.batch import IGNORE, sweep
 from dokja.data.loader import Loader
-from dokja.data.prefetch import Prefetch
 from dokja.data.shards import ShardSet, ShardWriter
 from dokja.errors import ConfigError, DataError
 
@@ -145,7 +144,7 @@ def test_what_cannot_be_loaded_is_refused(tmp_path, shards):
 
 def test_prefetched_batches_equal_those_of_the_loader(shards):
     loader = Loader([(shards, 1.0)], 32, 4, seed=1)
-    with Prefetch(Loader([(shards, 1.0)], 32, 4, seed=1), start_step=3, rank=1, world=2) as ahead:
+    with Loader([(shards, 1.0)], 32, 4, seed=1).open(3, rank=1, world=2) as ahead:
         for step in range(3, 40):
             assert same(next(ahead), loader.batch(step, 1, 2))
     assert not ahead._thread.is_alive()
@@ -154,7 +153,7 @@ def test_prefetched_batches_equal_those_of_the_loader(shards):
 
 
 def test_an_error_in_the_thread_reaches_the_trainer(shards):
-    ahead = Prefetch(Loader([(shards, 1.0)], 32, 4), world=3)
+    ahead = Loader([(shards, 1.0)], 32, 4).open(0, world=3)
     with pytest.raises(ConfigError, match="processes"):
         next(ahead)
 

@@ -1,9 +1,16 @@
 """Small random models for the engine's tests. Matrices are set large enough for scores to differ clearly."""
 
+import pytest
 import torch
 
 from dokja.model.decoder import Decoder
+from dokja.model.native.build import load
 from dokja.model.spec import ModelSpec
+
+NATIVE = {"width": 48, "head_dim": 16, "ffn": 80, "vocab": 50}
+"""Changes to `spec` that the C++ path can serve; the plain spec's heads are too narrow for it."""
+
+needs_compiler = pytest.mark.skipif(load("decode") is None, reason="no C++ compiler")
 
 
 def spec(**changes) -> ModelSpec:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_small import model, prompt
+from engine_small import NATIVE, model, prompt
 
 from dokja.engine.api import Completion, Request
 from dokja.engine.engine import Engine
@@ -34,6 +34,49 @@ def test_a_seeded_answer_is_the_same_alone_and_among_20_mates_in_any_order():
         for a in answers:
             assert (a.tokens, a.finish) == (single[a.id].tokens, single[a.id].finish)
             assert a.logprobs == pytest.approx(single[a.id].logprobs, abs=1e-4)
+
+
+def listen(engine: Engine) -> list[list[list[int]]]:
+    """A list to which every prefill will add its prompts."""
+    read, prefill = [], engine._forward.prefill
+    engine._forward.prefill = lambda first, texts: read.append(texts) or prefill(first, texts)
+    return read
+
+
+@pytest.mark.parametrize("decoder", [MODEL, model(**NATIVE)], ids=["torch", "native"])
+def test_a_group_reads_its_prompt_once_and_answers_as_each_would_alone(decoder):
+    requests = [request(i, prompt=prompt(i % 3, 5 + 20 * (i % 3)), max_tokens=4 + i) for i in range(18)]
+    single = [Engine(decoder, slots=1).complete([r])[0] for r in requests]
+    for slots in (18, 5):
+        engine = Engine(decoder, slots=slots)
+        read = listen(engine)
+        answers = engine.complete(requests)
+        assert [a.tokens for a in answers] == [a.tokens for a in single]
+        for a, b in zip(answers, single, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+        assert engine.stats()["prompt_tokens"] == sum(len(r.prompt) for r in requests)
+        assert all(len(texts) == len({tuple(t) for t in texts}) for texts in read)
+        if slots == 18:
+            assert sorted(len(t) for texts in read for t in texts) == [5, 25, 45]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_of_a_live_model_are_taken_and_shared_ones_need_no_copy(dtype):
+    live, r = model(**NATIVE), request(1)
+    engine = Engine(live, dtype=dtype)
+    first = engine.complete([r])[0].tokens
+    with torch.no_grad():
+        for own, new in zip(live.parameters(), model(7, **NATIVE).parameters(), strict=True):
+            own.copy_(new)
+    want = Engine(live, dtype=dtype).complete([r])[0].tokens
+    assert (engine.complete([r])[0].tokens == want) == (dtype == torch.float32)
+    engine.take_weights(live)
+    assert engine.complete([r])[0].tokens == want != first
+    with pytest.raises(CheckpointError, match="another shape"):
+        engine.take_weights(MODEL)
+    engine.submit(r)
+    with pytest.raises(DokjaError, match="running requests"):
+        engine.take_weights(live)
 
 
 def test_logprobs_are_those_of_the_full_forward_before_temperature_and_filters():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from engine_small import needs_compiler
 
 from dokja.engine.sampler import Needs, Sampler, keep_top, logprobs, seed_key, uniform
 
@@ -45,6 +46,45 @@ def test_top_k_and_top_p_keep_what_a_plain_loop_keeps(spread):
         want = brute_force(p[row].tolist(), k, q)
         assert set(kept[row].nonzero()[:, 0].tolist()) == want, (k, q)
         assert all(kept[row, i] == p[row, i] for i in want)
+
+
+def native_and_torch(slots: int) -> tuple[Sampler, Sampler]:
+    native, plain = Sampler(slots, "cpu"), Sampler(slots, "cpu")
+    plain._library = None
+    return native, plain
+
+
+@needs_compiler
+@pytest.mark.parametrize("spread", [0.1, 2.0, 30.0])
+def test_the_native_sampler_draws_and_scores_what_torch_does(spread):
+    wishes = [(1.0, 1.0, 0), (0.0, 1.0, 0), (0.8, 0.9, 0), (1.5, 0.5, 20), (1.0, 1.0, 3), (0.3, 1.0, 0)]
+    logits, samplers = scores(3000, seed=4, spread=spread), native_and_torch(3000)
+    forced = torch.full((3000,), -1)
+    forced[::7] = torch.arange(429) % VOCAB
+    for slot in range(3000):
+        for sampler in samplers:
+            sampler.put(slot, *wishes[slot % 6], seed=slot)
+    at, needs = torch.arange(3000), samplers[0].needs(0, 3000)
+    wide = torch.cat((logits, torch.full((3000, 20), torch.nan)), 1)[:, :VOCAB]  # rows that lie apart
+    (tokens, logp), (want, want_logp) = (s.draw(wide, 0, at, needs, forced) for s in samplers)
+    assert torch.equal(tokens, want)
+    assert torch.allclose(logp, want_logp, atol=2e-6 * max(1.0, spread))
+    assert torch.equal(tokens[::7], forced[::7])
+
+
+@needs_compiler
+def test_native_draws_follow_the_distribution_and_never_take_the_impossible():
+    n, sampler = 20_000, Sampler(20_000, "cpu")
+    for slot in range(n):
+        sampler.put(slot, 1.0, 1.0, 0, seed=slot)
+    logits = scores(1, seed=3)
+    logits[0, ::5] = -torch.inf
+    at, needs = torch.full((n,), 3), sampler.needs(0, n)
+    tokens = sampler.draw(logits.repeat(n, 1), 0, at, needs)[0]
+    assert (tokens % 5 != 0).all()
+    statistic, freedom = chi_square(tokens.tolist(), logits[0].double().softmax(-1))
+    z = ((statistic / freedom) ** (1 / 3) - 1 + 2 / (9 * freedom)) / math.sqrt(2 / (9 * freedom))
+    assert abs(z) < 4, (statistic, freedom)
 
 
 def chi_square(tokens: list[int], p: torch.Tensor) -> tuple[float, int]:

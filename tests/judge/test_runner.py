@@ -3,17 +3,18 @@ import json
 import pytest
 from judge_scripted import TOKENIZER, EchoTask, ScriptedEngine, number_in, problems, prompt_text
 
+from dokja.engine import answers
+from dokja.engine.answers import read_answer
 from dokja.engine.api import Completion
 from dokja.errors import ConfigError, DataError
-from dokja.judge import runner
 from dokja.judge.records import read_records
-from dokja.judge.runner import read_answer, run_suite
+from dokja.judge.runner import run_suite
 from dokja.text.chat import THINK_END
 
 
 @pytest.fixture(autouse=True)
 def _echo_family(monkeypatch):
-    monkeypatch.setattr(runner, "TASKS", {"echo": EchoTask()})
+    monkeypatch.setattr(answers, "TASKS", {"echo": EchoTask()})
 
 
 def good(request):

@@ -34,6 +34,28 @@ batch_tokens = 1024
 seq_len = 128
 checkpoint_every = 3
 compile = false
+
+[preference]  # so short a training answers nothing right: groups by reward, which the format term tells apart
+objective = "grouper"
+prompts = 96
+samples = 4
+batch_pairs = 8
+max_tokens = 24
+budget = 16
+checkpoint_every = 3
+compile = false
+
+[rl]
+drop = "all"
+steps = 20
+prompts = 6
+group = 4
+max_tokens = 24
+budget = 16
+checkpoint_every = 3
+eval_every = 10
+eval_per_cell = 1
+compile = false
 """
 
 
@@ -76,7 +98,8 @@ def stage_result(run: Path, stage: str) -> dict[str, Any]:
     files = [*sorted(newest.glob("*.safetensors")), run / stage / "weights" / "model.safetensors"]
     metrics = read_metrics(run / stage / "metrics.jsonl")
     rows = [{k: v for k, v in row.items() if k not in TIMING_KEYS} for row in metrics]
-    return {**{f.name + str(i): f.read_bytes() for i, f in enumerate(files)}, "metrics": rows}
+    rollouts = {f.name: f.read_bytes() for f in sorted((run / stage).rglob("*.jsonl.zst"))}
+    return {**{f.name + str(i): f.read_bytes() for i, f in enumerate(files)}, **rollouts, "metrics": rows}
 
 
 def ledger(run: Path) -> list[dict[str, Any]]:

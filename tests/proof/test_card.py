@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pytest
 from run_folder import answer, full_run, judge, write
@@ -40,6 +41,23 @@ def test_card_holds_the_measured_figures_in_both_languages(run):
     for figure in ("75.0\u00a0%", "+50.0", "0 / 32", "3,000", "| 1.400 | 1.900 | 2.300 |", "1.2 × 10¹¹", "1.5 GB"):
         assert figure in english and figure in korean, figure
     assert "add (75\u00a0%)" in english
+
+
+def test_card_tells_what_followed_pretraining_and_what_each_stage_changed(run):
+    english, korean = model_card(read_run(run)).split("## 한국어")
+    for figure in ("| 53.1\u00a0% (", "+21.9 (", "−4.0 (", "simper", "agapo_token", "75.0\u00a0% ("):
+        assert (figure in english) == (figure in korean), figure
+    assert "| SFT, Thinking | " in english and "| SFT, 생각하고 답하기 | " in korean
+    assert "Reinforcement learning (agapo_token): 30 steps" in english and "강화 학습(agapo_token): 30스텝" in korean
+    assert english.count("| RL, ") == english.count("| Preference, ") == korean.count("| 선호, ") == 2
+
+
+def test_a_run_without_preference_and_rl_does_not_speak_of_them(run):
+    for name in ("preference", "rl"):
+        shutil.rmtree(run / name)
+    (run / "judge" / "stages.json").unlink()
+    card = model_card(read_run(run))
+    assert "By stage" not in card and "단계별" not in card and "Reinforcement" not in card and "simper" not in card
 
 
 def test_tables_keep_their_columns_whatever_names_hold(run):

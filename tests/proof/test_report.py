@@ -56,7 +56,8 @@ def run(tmp_path):
 
 def test_page_of_a_whole_run_is_well_formed_and_has_every_section(run):
     found = Page(page(read_run(run)))
-    assert found.sections() == ["accuracy", "samples", "road", "training", "data", "recipe", "environment"]
+    names = ["stages", "accuracy", "samples", "road", "training", "rl", "data", "recipe", "environment"]
+    assert found.sections() == names
     for figure in ("75.0\u00a0%", "25.0\u00a0%", "+50.0", "1.5 GB", "3,000", "2.91", "1.400", "1.500", "64 · scale"):
         assert figure in found.text, figure
     assert chain.read_chain(run)[-1]["hash"] in found.text
@@ -111,9 +112,11 @@ def test_hostile_text_anywhere_stays_text(tmp_path, text):
 def test_missing_stages_leave_out_their_sections_and_nothing_breaks(tmp_path):
     whole = full_run(tmp_path / "whole")
     expected = {
-        "judge": {"accuracy", "samples"},
+        "judge": {"stages", "accuracy", "samples"},
         "pretrain": set(),
         "sft": set(),
+        "preference": set(),
+        "rl": {"rl"},
         "tokenizer": set(),
         "shards": set(),
         "release": set(),
@@ -141,7 +144,7 @@ def test_damaged_files_are_named_and_the_rest_is_shown(run):
     with open(run / "sft" / "metrics.jsonl", "a") as file:
         file.write('{"step": 31, "lo')
     found = Page(page(read_run(run)))
-    assert found.sections() == ["road", "training", "data", "recipe", "environment"]
+    assert found.sections() == ["stages", "road", "training", "rl", "data", "recipe", "environment"]
     assert "summary.json" in found.text and "Line 1" in found.text
 
 

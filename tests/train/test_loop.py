@@ -57,7 +57,8 @@ def shards(tmp_path_factory):
 
 def config(**changes):
     base = dict(
-        tokens=STEPS * ROWS * SEQ, seq_len=SEQ, batch_tokens=ROWS * SEQ, lr_matrix=0.02, lr_embed=0.02, lr_head=0.01,
+        tokens=STEPS * ROWS * SEQ, seq_len=SEQ, batch_tokens=ROWS * SEQ, optimizer="muon", weight_decay=0.1,
+        lr_matrix=0.02, lr_embed=0.02, lr_head=0.01,
         lr_other=0.01, decay=0.3, checkpoint_every=4, eval_every=5, keep=2,
     )  # fmt: skip
     return TrainConfig(**(base | changes))
@@ -74,7 +75,8 @@ def run(folder, shards, *, said=None, identity=None, **options):
     model = new_model()
     loader = Loader([(shards, 1.0)], SEQ, ROWS, 0)
     plan = Plan(
-        c, c.steps, Language(np.ones(VOCAB, dtype=np.int64)), loader, Path(folder), identity or {"tokenizer": "t"},
+        c, c.steps, Language(np.ones(VOCAB, dtype=np.int64)), loader, ROWS, Path(folder),
+        identity or {"tokenizer": "t"},
         say=(said if said is not None else []).append, compile=False, **options,
     )  # fmt: skip
     return model, train(model, plan, CPU, torch.float32)
@@ -125,7 +127,7 @@ def test_it_learns_to_count(whole):
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_micro_batches_add_up_to_the_gradient_of_one_batch(shards, rows):
     loader = Loader([(shards, 1.0)], SEQ, ROWS, 0)
-    plan = Plan(config(), STEPS, Language(np.ones(VOCAB, dtype=np.int64)), loader, Path(), {})
+    plan = Plan(config(), STEPS, Language(np.ones(VOCAB, dtype=np.int64)), loader, ROWS, Path(), {})
     batch, found = loader.batch(0), []
     for size in (ROWS, rows):
         model = new_model()
@@ -142,7 +144,7 @@ def test_micro_batches_add_up_to_the_gradient_of_one_batch(shards, rows):
 
 def test_the_gradient_is_clipped_to_its_norm_and_the_norm_before_is_told(shards):
     loader = Loader([(shards, 1.0)], SEQ, ROWS, 0)
-    plan = Plan(config(), STEPS, Language(np.ones(VOCAB, dtype=np.int64)), loader, Path(), {})
+    plan = Plan(config(), STEPS, Language(np.ones(VOCAB, dtype=np.int64)), loader, ROWS, Path(), {})
     model = new_model()
     _, _, before = step_gradients(Runner(model, torch.float32, False, ROWS), plan, loader.batch(0), clip=1e-3)
     after = torch.stack([p.grad.norm() for p in model.parameters()]).norm().item()
@@ -376,3 +378,16 @@ if __name__ == "__main__":
     distributed.start(CPU)
     torch.use_deterministic_algorithms(True)
     run(sys.argv[2], ShardSet.open(sys.argv[1]), config={"tokens": 3 * ROWS * SEQ, "checkpoint_every": 1, "keep": 3})
+
+
+def test_frozen_parameters_keep_their_values_and_the_rest_moves(shards, tmp_path):
+    before = dict(new_model().named_parameters())
+    model, _ = run(tmp_path, shards, frozen=("qkv", "norm"))
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) == ("qkv" in name or "norm" in name), name
+
+
+def test_checkpoints_are_written_at_round_boundaries_only(shards, tmp_path):
+    run(tmp_path, shards, boundary=3, config={"checkpoint_every": 1, "keep": 100})
+    steps = [int(p.name[5:]) for p in sorted((tmp_path / "checkpoints").glob("step_*"))]
+    assert steps == [s for s in range(1, STEPS + 1) if s % 3 == 0 or s == STEPS]

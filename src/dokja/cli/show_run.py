@@ -1,5 +1,6 @@
-"""How a run stands: its stages with their cost, the last figures of each, the state of the ledger."""
+"""How a run stands: its stages with cost and last figures, the table by stage, the state of the ledger."""
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,13 @@ from dokja.ledger.progress import clock
 from dokja.ledger.run import Run
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+FIGURES = {
+    "preference": ("step", "loss", "accuracy", "margin"),
+    "rl": ("step", "reward", "accuracy_think", "accuracy_direct", "thought_tokens", "entropy", "mismatch_kl", "kept"),
+}
+"""What is shown of a stage's last step; of stages not listed, everything but times."""
+CURVES = {"preference": ("loss", "accuracy"), "rl": ("reward", "thought_tokens", "eval_think", "eval_direct")}
+"""What is drawn of a stage; `loss` of stages not listed."""
 
 
 def show_run(folder: Path, console: Console | None = None) -> None:
@@ -30,9 +38,13 @@ def show_run(folder: Path, console: Console | None = None) -> None:
         table.add_row(*_row(stage))
     console.print(table)
     for stage in stages(folder):
-        losses = [row["loss"] for row in read_metrics(stage / "metrics.jsonl") if row.get("loss") is not None]
-        if len(losses) > 1:
-            console.print(f"{stage.name:>10} loss {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")
+        metrics = read_metrics(stage / "metrics.jsonl")
+        for key in CURVES.get(stage.name, ("loss",)):
+            values = [row[key] for row in metrics if isinstance(row.get(key), (int, float))]
+            if len(values) > 1:
+                words = f"{stage.name:>10} {key} {values[0]:.3f} {sparkline(values)} {values[-1]:.3f}"
+                console.print(words, markup=False)
+    _by_stage(folder / "judge", console)
     problems = verify(folder)
     if problems:
         for problem in problems:
@@ -60,7 +72,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 def _row(stage: Path) -> tuple[str, ...]:
     manifest = read_manifest(stage)
     metrics = read_metrics(stage / "metrics.jsonl")
-    figures = _figures(metrics[-1]) if metrics else ""
+    figures = _figures(metrics, FIGURES.get(stage.name)) if metrics else ""
     if manifest is None:
         return (stage.name, "under way", "", "", "", "", figures)
     cost = manifest.cost
@@ -76,7 +88,23 @@ def _row(stage: Path) -> tuple[str, ...]:
     )
 
 
-def _figures(row: dict[str, Any]) -> str:
+def _by_stage(judged: Path, console: Console) -> None:
+    """The table of judge/stages.json, where more than one stage was judged."""
+    from dokja.judge.stages import STAGES, print_stages
+
+    path = judged / STAGES
+    if path.exists():
+        try:
+            print_stages(json.loads(path.read_text(encoding="utf-8")), console)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            console.print(f"{path} is damaged. Remove the judge folder and build again.", style="red", markup=False)
+
+
+def _figures(metrics: Sequence[dict[str, Any]], keys: Sequence[str] | None) -> str:
+    """The last step in words; each of `keys` as it last was, since not every step measures everything."""
+    row = metrics[-1]
+    if keys is not None:
+        row = {key: next((m[key] for m in reversed(metrics) if m.get(key) is not None), None) for key in keys}
     return " ".join(
         f"{key} {value:.4g}" for key, value in row.items() if key not in TIMING_KEYS and isinstance(value, (int, float))
     )

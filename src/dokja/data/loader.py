@@ -14,6 +14,7 @@ import numpy as np
 from dokja.data.batch import Batch, assemble, make_batch
 from dokja.data.mixture import Mixture
 from dokja.data.packing import PACKING_VERSION, Rows, pack
+from dokja.data.prefetch import Prefetch
 from dokja.data.shards import ShardSet
 from dokja.data.shuffle import random_bits
 from dokja.errors import ConfigError, DataError
@@ -53,6 +54,17 @@ class Loader:
                 wanted.append((epochs.shards, plan, picked, places[of_these]))
         counts = np.bincount(source, minlength=len(self._epochs))
         return make_batch(assemble(wanted, rows, self.seq_len), tuple(counts.tolist()))
+
+    def open(self, step: int, rank: int = 0, world: int = 1) -> Prefetch:
+        """The batches from `step` on, prepared ahead of their use; close it, or use `with`."""
+        return Prefetch(self.batch, step, rank, world)
+
+    def state(self) -> dict[str, object]:
+        """Nothing: a step's batch follows from its number."""
+        return {}
+
+    def load(self, state: dict[str, object]) -> None:
+        """Takes back what `state` gave."""
 
     def fingerprint(self) -> str:
         """Hash of all that decides what `batch` returns (not of where the shards lie). A resumed run compares it."""

@@ -2,22 +2,24 @@
 
 import queue
 import threading
+from collections.abc import Callable
 
 from dokja.data.batch import Batch
-from dokja.data.loader import Loader
+
+Make = Callable[[int, int, int], Batch]
 
 
 class Prefetch:
-    """Iterates over `loader.batch(start_step, rank, world)`, start_step + 1, ... without end, same values.
+    """Iterates over `make(start_step, rank, world)`, start_step + 1, ... without end, same values.
 
-    An error of the loader is raised by `next`. Close it (or use `with`); the thread is a daemon and cannot keep a
+    An error of `make` is raised by `next`. Close it (or use `with`); the thread is a daemon and cannot keep a
     killed process alive."""
 
-    def __init__(self, loader: Loader, start_step: int = 0, rank: int = 0, world: int = 1, depth: int = 2) -> None:
+    def __init__(self, make: Make, start_step: int = 0, rank: int = 0, world: int = 1, depth: int = 2) -> None:
         self._queue: queue.Queue[Batch | BaseException] = queue.Queue(depth)
         self._closed = threading.Event()
         self._thread = threading.Thread(
-            target=self._work, args=(loader, start_step, rank, world), name="prefetch", daemon=True
+            target=self._work, args=(make, start_step, rank, world), name="prefetch", daemon=True
         )
         self._thread.start()
 
@@ -44,11 +46,11 @@ class Prefetch:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _work(self, loader: Loader, step: int, rank: int, world: int) -> None:
+    def _work(self, make: Make, step: int, rank: int, world: int) -> None:
         while not self._closed.is_set():
             item: Batch | BaseException
             try:
-                item = loader.batch(step, rank, world)
+                item = make(step, rank, world)
             except BaseException as error:  # whatever it is, the consumer is waiting and must hear of it
                 item = error
             while not self._closed.is_set():

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from dokja.engine.api import Completion, Event, Finish, Request
 from dokja.engine.forward import Forward
-from dokja.engine.sampler import Needs, Sampler, logprobs
+from dokja.engine.sampler import Needs, Sampler
 from dokja.errors import CheckpointError, ConfigError, DokjaError
 from dokja.model.decoder import Decoder
 
@@ -194,14 +194,22 @@ class Engine:
         """Takes the weights of another folder of the same shape. Raises DokjaError while requests are at work."""
         from dokja.engine.load import find_folder, load_decoder
 
+        self.take_weights(load_decoder(find_folder(path)), str(path))
+
+    def take_weights(self, model: Decoder, name: str = "The other model") -> None:
+        """Takes the weights of a live model of the same shape, such as the one that RL trains.
+
+        An fp32 engine shares the parameters of the very model it was made of; those are not copied.
+        Raises DokjaError while requests are at work, CheckpointError for another shape.
+        """
         if self._ids:
             raise DokjaError("Weights cannot change under running requests. Wait for them or abort them first.")
-        model = load_decoder(find_folder(path))
         if model.spec != self.spec:
-            raise CheckpointError(f"{path} holds a model of another shape than this engine. Load it into a new engine.")
+            raise CheckpointError(f"{name} is of another shape than this engine. Load it into a new engine.")
         with torch.no_grad():
             for own, new in zip(self._forward.model.parameters(), model.parameters(), strict=True):
-                own.copy_(new)
+                if own is not new:
+                    own.copy_(new)
 
     # --- one step -----------------------------------------------------------------------------------------------
 
@@ -222,23 +230,38 @@ class Engine:
         return done
 
     def _admit(self, events: list[Event] | None) -> list[Completion]:
-        """Prefills waiting requests into free slots, several at a time: one pass over a few costs little more."""
+        """Prefills waiting requests into free slots, several at a time: one pass over a few costs little more.
+
+        Requests with one and the same prompt, such as the answers of a group in RL, are read once.
+        """
         done: list[Completion] = []
         free = self.slots - len(self._running)
         if not self._waiting or (self._running and free < min(len(self._waiting), max(1, self.slots // 8))):
             return done
-        taken = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-        taken.sort(key=lambda s: -len(s.request.prompt))  # neighbours of like length: little padding
-        while taken:
-            size = max(1, self._prefill_tokens // min(len(taken[0].request.prompt), self._forward.chunk))
-            done += self._prefill(taken[:size], events)
-            taken = taken[size:]
+        alike: dict[tuple[int, ...], list[_Sequence]] = {}
+        for _ in range(min(free, len(self._waiting))):
+            sequence = self._waiting.popleft()
+            alike.setdefault(tuple(sequence.request.prompt), []).append(sequence)
+        groups = sorted(
+            alike.values(), key=lambda g: -len(g[0].request.prompt)
+        )  # neighbours of like length: no padding
+        while groups:
+            size = max(1, self._prefill_tokens // min(len(groups[0][0].request.prompt), self._forward.chunk))
+            done += self._prefill(groups[:size], events)
+            groups = groups[size:]
         return done
 
-    def _prefill(self, group: list[_Sequence], events: list[Event] | None) -> list[Completion]:
-        first, prompts = len(self._running), [s.request.prompt for s in group]
+    def _prefill(self, groups: list[list[_Sequence]], events: list[Event] | None) -> list[Completion]:
+        """Reads the prompt of each group once, copies it to the slots of the others, and draws first tokens."""
+        first, prompts = len(self._running), [g[0].request.prompt for g in groups]
         logits = self._forward.prefill(first, prompts)
-        lengths = [len(p) for p in prompts]
+        group = [g[0] for g in groups]
+        if others := [(row, sequence) for row, g in enumerate(groups) for sequence in g[1:]]:
+            rows = [row for row, _ in others]
+            self._forward.cache.copy([first + row for row in rows], first + len(groups), len(prompts[0]))
+            logits = logits[[*range(len(groups)), *rows]]
+            group += [sequence for _, sequence in others]
+        lengths = [len(s.request.prompt) for s in group]
         self._running += group
         self._needs = None
         self._position[first : first + len(group)] = torch.tensor(lengths)
@@ -251,12 +274,13 @@ class Engine:
     def _emit(self, first: int, logits: Tensor, needs: Needs, events: list[Event] | None) -> list[Completion]:
         """Chooses the next token of the slots from `first` on and does the books; what has ended gives up its slot."""
         position = self._position[first : first + len(logits)]
-        chosen = self._sampler.sample(logits, first, position, needs)
-        for row, sequence in enumerate(self._running[first:]):
-            if sequence.open_thought and (token := self._force(sequence)) is not None:
-                chosen[row] = token
+        forced = None
+        if any(sequence.open_thought for sequence in self._running[first:]):
+            must = [self._force(sequence) if sequence.open_thought else -1 for sequence in self._running[first:]]
+            forced = torch.tensor(must, device=logits.device)
+        chosen, scored = self._sampler.draw(logits, first, position, needs, forced)
         self._last[first : first + len(logits)] = chosen
-        tokens, scores = chosen.tolist(), logprobs(logits, chosen).tolist()
+        tokens, scores = chosen.tolist(), scored.tolist()
         if not math.isfinite(sum(scores)):
             raise CheckpointError("The model's scores are not finite numbers. Its weights are damaged or diverged.")
         self._tokens += len(tokens)
@@ -279,19 +303,18 @@ class Engine:
         return done
 
     @staticmethod
-    def _force(sequence: _Sequence) -> int | None:
-        """The id that must come next because the thought has used its budget, or None."""
+    def _force(sequence: _Sequence) -> int:
+        """The id that must come next because an open thought has used its budget, or -1."""
         request = sequence.request
         budget, close = request.think_budget, request.think_close
-        if budget is None:
-            return None
+        assert budget is not None
         if not sequence.forcing and not sequence.forced:
             if sequence.tokens and sequence.tokens[-1] == close[-1]:  # closed by the model itself
                 sequence.open_thought = False
             elif len(sequence.tokens) >= budget:
                 sequence.forcing.extend(close)
                 sequence.forced = True
-        token = sequence.forcing.popleft() if sequence.forcing else None
+        token = sequence.forcing.popleft() if sequence.forcing else -1
         sequence.open_thought &= bool(sequence.forcing) or not sequence.forced
         return token
 

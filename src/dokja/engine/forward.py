@@ -1,7 +1,8 @@
 """The decoder over cached sequences: `prefill` reads prompts, `decode` adds one token to every running sequence.
 
 Both go through the same `Block.qkv` and `Block.finish` as training; only attention differs, since its keys come from
-the cache. Results agree with the full forward to rounding, for any chunk size and any batch mates.
+the cache. Results agree with the full forward to rounding, for any chunk size and any batch mates. Small fp32 models
+on a CPU go through one C++ call a step instead (`engine.native`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dokja.engine.kv import Cache
+from dokja.engine.native import Native
 from dokja.model.decoder import Block, Decoder, rms_norm, rotation
 
 
@@ -65,6 +67,7 @@ class Forward:
         self.cache = Cache(self.spec, slots, dtype, device)
         positions = torch.arange(self.spec.context, device=device)
         self._turns = torch.cat(rotation(positions, self.spec.head_dim, self.spec.rope_theta), dim=-1)  # cos, sin
+        self._native = Native.of(self.model, self.cache, self._turns)
 
     def _masks(self, start: int, length: int) -> dict[int | None, Tensor]:
         """By window: mask[1,1,L,T] of a chunk at `start`, whose keys are the last T positions up to its end."""
@@ -87,6 +90,8 @@ class Forward:
         if lengths != sorted(lengths, reverse=True):
             raise ValueError("prompts must come longest first")
         self.cache.reserve(longest)
+        if self._native is not None:
+            return self._native.prefill(first, prompts)
         padded = [[*p, *[0] * (longest - len(p))] for p in prompts]
         tokens_BL = torch.tensor(padded, device=self.device)
         ends_B = torch.tensor(lengths, device=self.device)
@@ -119,6 +124,8 @@ class Forward:
         `longest` is the length of the longest of them, this token included.
         """
         self.cache.reserve(longest)
+        if self._native is not None:
+            return self._native.decode(tokens_B, position_B)
         places = self.cache.places(position_B, longest)
         cos, sin = self._turns.index_select(0, position_B)[:, None].chunk(2, dim=-1)
         x = F.embedding(tokens_B, self.model.embed)[:, None]

@@ -145,6 +145,13 @@ class Cache:
             self._bases[capacity] = (rows * capacity).view(shape)
         return self._bases[capacity]
 
+    def copy(self, sources: list[int], first: int, length: int) -> None:
+        """Copies sequences of at most `length` positions to the slots from `first` on, in every layer."""
+        source = torch.tensor(sources, device=self.device)
+        for layer in self.layers:
+            n = min(length, layer.capacity)
+            layer.kv[:, first : first + len(sources), :, :n] = layer.kv[:, :, :, :n].index_select(1, source)
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copies a sequence of `length` positions to another slot, in every layer."""
         for layer in self.layers:

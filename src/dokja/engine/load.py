@@ -68,7 +68,7 @@ def load_engine(
     Raises DokjaError with a sentence where something is missing or does not fit together.
     """
     folder = find_folder(path)
-    model = load_decoder(folder)
+    model = load_decoder(folder).requires_grad_(False)  # read only: the native path need not look for changes
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > model.spec.vocab:
         raise CheckpointError(

@@ -4,15 +4,21 @@ A token is drawn by inverting the distribution function at one uniform number: u
 request draws depends on nothing but its own scores, seed and position; not on batch mates, slot or order. Filtering
 keeps the tokens in vocabulary order, so that a row draws the same whether or not its mates have filters.
 
+On a CPU with a compiler, one C++ call (`model/native/decode.cpp`) draws and finds the log-probabilities, in one pass
+over the scores; torch does the filters, and everything elsewhere.
+
     legend   B rows, V vocabulary
 """
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from dokja.model.native.build import load
 
 # splitmix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators")
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -99,6 +105,7 @@ class Sampler:
     """The sampling settings of every slot, as tensors."""
 
     def __init__(self, slots: int, device: str):
+        self._library = load("decode") if device == "cpu" else None
         self._floats = torch.ones(2, slots, device=device)  # temperature, top_p
         self._ints = torch.zeros(2, slots, dtype=torch.int64, device=device)  # top_k, key
 
@@ -123,14 +130,41 @@ class Sampler:
         if not needs.drawn:
             return logits_BV.argmax(-1)
         rows = slice(first, first + len(logits_BV))
-        (temperature_B, top_p_B), (top_k_B, key_B) = self._floats[:, rows], self._ints[:, rows]
-        greedy_B = temperature_B == 0
-        scale_B = torch.where(greedy_B, 1.0, temperature_B) if needs.greedy else temperature_B
-        p_BV = (logits_BV / scale_B[:, None]).softmax(-1)
-        if needs.filters:
-            p_BV = keep_top(p_BV, top_k_B, top_p_B)
+        greedy_B, key_B = self._floats[0, rows] == 0, self._ints[1, rows]
+        p_BV = self._probabilities(logits_BV, rows, needs)
         cdf_BV = p_BV.cumsum(-1, dtype=torch.float64)
         # u < 1, so the target lies below the sum and the token found has a probability above 0.
         target_B = uniform(key_B, position_B) * cdf_BV[:, -1]
         drawn_B = torch.searchsorted(cdf_BV, target_B[:, None], right=True)[:, 0].clamp_(max=logits_BV.shape[1] - 1)
         return torch.where(greedy_B, logits_BV.argmax(-1), drawn_B) if needs.greedy else drawn_B
+
+    def _probabilities(self, logits_BV: Tensor, rows: slice, needs: Needs) -> Tensor:
+        """After temperature (1 for greedy rows) and filters; not renormalised."""
+        (temperature_B, top_p_B), top_k_B = self._floats[:, rows], self._ints[0, rows]
+        scale_B = torch.where(temperature_B == 0, 1.0, temperature_B) if needs.greedy else temperature_B
+        p_BV = (logits_BV / scale_B[:, None]).softmax(-1)
+        return keep_top(p_BV, top_k_B, top_p_B) if needs.filters else p_BV
+
+    def draw(
+        self, logits_BV: Tensor, first: int, position_B: Tensor, needs: Needs, forced_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`sample` and `logprobs` together; `forced_B` holds tokens that must come, -1 where there is none."""
+        if self._library is None:
+            chosen_B = self.sample(logits_BV, first, position_B, needs)
+            if forced_B is not None:
+                chosen_B = torch.where(forced_B < 0, chosen_B, forced_B)
+            return chosen_B, logprobs(logits_BV, chosen_B)
+        (rows, vocab), slots = logits_BV.shape, slice(first, first + len(logits_BV))
+        filtered_BV = logits_BV
+        if needs.filters:
+            hidden_BV = self._probabilities(logits_BV, slots, needs) == 0
+            filtered_BV = torch.empty_strided(logits_BV.shape, logits_BV.stride()).copy_(logits_BV)
+            filtered_BV.masked_fill_(hidden_BV, -torch.inf)
+        tokens_B, logprobs_B = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+        arrays = (self._floats[0, slots], self._ints[1, slots], position_B, forced_B, tokens_B, logprobs_B)
+        self._library.dokja_draw(
+            *(ctypes.c_void_p(t.data_ptr()) for t in (logits_BV, filtered_BV)),
+            *(ctypes.c_int64(n) for n in (rows, vocab, logits_BV.stride(0))),
+            *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in arrays),
+        )
+        return tokens_B, logprobs_B

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from dokja.errors import DataError
 from dokja.ledger.atomic import write_atomic
+from dokja.text.chat import Mode
 
-Mode = Literal["think", "direct"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 RECORDS = "records.jsonl"
 

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from dokja.engine.answers import grade_answer, read_answer
 from dokja.engine.api import Completion, Request
 from dokja.errors import ConfigError, DataError
-from dokja.judge.records import MODES, Key, Mode, Record, RecordLog, Sampling, Usage
+from dokja.judge.records import MODES, Key, Record, RecordLog, Sampling, Usage
 from dokja.ledger.manifest import code_version
-from dokja.tasks.problem import Grade, Problem
-from dokja.tasks.registry import TASKS
-from dokja.text.chat import END, THINK, THINK_END, render, text_of
-from dokja.text.parse import StreamParser
+from dokja.tasks.problem import Problem
+from dokja.text.chat import END, THINK_END, Mode, render, text_of
 from dokja.text.template import JINJA_SHA256
 from dokja.text.tokenizer import Tokenizer
 
@@ -37,17 +36,6 @@ class Progress(Protocol):
 
     def update(self, step: int, text: str = "") -> object:
         """`step` answers are done."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the chat contract makes of a completion."""
-
-    raw: str
-    reasoning: str
-    content: str
-    reasoning_tokens: int
-    wrong_mode: bool
 
 
 @dataclass(frozen=True)
@@ -133,41 +121,6 @@ def run_suite(
             raise DataError(f"The engine returned without {missing} of {len(items)} answers. Run the command again.")
         log.settle(item.key for item in items)
         return [log.records[item.key] for item in items]
-
-
-def read_answer(completion: Completion, tokenizer: Tokenizer, mode: Mode) -> Answer:
-    """Split what the model wrote into thought and answer, and see whether it kept to the mode asked for.
-
-    Wrong mode, at once: any marker of a thought. Wrong mode, thinking: a thought left open or left empty, or a second
-    one. A marker spelled in ordinary letters inside the answer counts as well: a reader would see it.
-    """
-    close, stop = tokenizer.special_id(THINK_END), tokenizer.special_id(END)
-    thinking = mode == "think"
-    parser, stream = StreamParser(thinking), tokenizer.stream()
-    pieces = [piece for token in completion.tokens for piece in stream.feed(token)]
-    pieces += stream.flush()
-    for piece in pieces:
-        parser.feed(piece)
-    message = parser.finish()
-    markers = [p.text for p in pieces if p.special and p.text in (THINK, THINK_END)]
-    spelled = THINK in message.content or THINK_END in message.content
-    reasoning = message.reasoning or ""
-    if thinking:
-        wrong = markers != [THINK_END] or not reasoning.strip() or parser.leaked or spelled
-        written = [t for t in completion.tokens if t != stop]
-        reasoning_tokens = written.index(close) if close in written else len(written)
-    else:
-        wrong = bool(markers) or parser.leaked or spelled
-        reasoning_tokens = 0
-    return Answer("".join(p.text for p in pieces), reasoning, message.content, reasoning_tokens, wrong)
-
-
-def grade_answer(problem: Problem, answer: str, truncated: bool) -> Grade:
-    """Grade by the problem's own family. A grader that raises is counted as such, apart from wrong answers."""
-    try:
-        return TASKS[problem.task].grade(problem, answer, truncated=truncated)
-    except Exception as error:  # one broken grader must not lose the suite
-        return Grade(0.0, "grader_failed", f"{type(error).__name__}: {error}")
 
 
 def _check(modes: Sequence[Mode], repeats: int, max_tokens: int, budget: int | None) -> None:

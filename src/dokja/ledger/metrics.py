@@ -11,7 +11,9 @@ from typing import Any
 
 from dokja.ledger.atomic import write_atomic
 
-TIMING_KEYS = frozenset({"time", "seconds", "tokens_per_second", "gflops", "share_of_peak", "peak_memory_bytes"})
+TIMING_KEYS = frozenset(
+    {"time", "seconds", "rollout_seconds", "tokens_per_second", "gflops", "share_of_peak", "peak_memory_bytes"}
+)
 """Keys that differ between two runs which are otherwise the same."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from dokja.judge.records import MODES
+from dokja.proof.card_stages import lessons, stages
 from dokja.proof.figures import NONE, Both, count, duration, percent, points, power, size
 from dokja.proof.report_parts import lede
 from dokja.proof.report_read import Run
@@ -67,9 +68,12 @@ def _language(run: Run, code: Language) -> str:
     by = f" {t(say('card_authors', names=authors))}" if authors else ""
     chain = [t(say("ledger", n=str(run.ledger_entries))), f"`{run.ledger_head}`"] if run.ledger_head else []
     results = [t(say("card_results_lede")), table(*_results(run)), _headline(run, code)] if run.summary else []
+    by_stage = table(*stages(run))
     parts = [
         f"## {'English' if code == 'en' else '한국어'}\n\n{t(lede(run))} {t(say('two_modes'))}{by}\n\n",
         section(say("card_results"), *results),
+        section(say("card_stages"), *([t(say("card_stages_lede")), by_stage] if by_stage else [])),
+        section(say("card_training"), "\n".join(f"- {t(line)}" for line in lessons(run))),
         section(say("heldout"), table(*_texts(run))),
         section(say("card_shape"), table((say("card_property"), say("value")), _shape(run))),
         section(say("card_data"), table(_DATA_HEAD, _data(run))),

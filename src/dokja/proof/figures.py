@@ -70,6 +70,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NONE if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f}\u00a0%"
 
 
+def percent_tick(share: float) -> str:
+    """A share on an axis, with the digits its neighbours need: `0.5 %`, `85 %`."""
+    return f"{short(round(100 * share, 6))}\u00a0%"
+
+
 def interval(low: float, high: float) -> str:
     """95 % interval of a share, in per cent: `[92.1, 99.0]`."""
     return f"[{100 * low:.1f},\u00a0{100 * high:.1f}]"
@@ -77,7 +82,12 @@ def interval(low: float, high: float) -> str:
 
 def points(share: float) -> str:
     """A difference of shares in points, with its sign: `+41.0`, `−0.8`, `0.0`."""
-    text = f"{100 * share:+.1f}".replace("-", "−")
+    return signed(100 * share)
+
+
+def signed(value: float) -> str:
+    """A difference with its sign and one digit; nothing is never minus nothing."""
+    text = f"{value:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text
 
 

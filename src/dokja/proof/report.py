@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from dokja.ledger.atomic import write_atomic
-from dokja.proof import report_accuracy, report_parts
+from dokja.proof import report_accuracy, report_parts, report_rl, report_stages, report_training
 from dokja.proof.report_html import both, text
 from dokja.proof.report_read import Run, read_run
 from dokja.proof.strings import say
@@ -50,10 +50,12 @@ def page(run: Run, language: str = "en") -> str:
         f'<header><div class="bar"><span class="kicker">{both(say("kicker"))}{created}</span>{switch}</div>',
         f'<h1>{text(run.name)}</h1><p class="lede">{both(report_parts.lede(run))}</p>{modes}</header>',
         report_parts.headline(run),
+        report_stages.stages(run),
         report_accuracy.accuracy(run),
         report_accuracy.samples(run),
         report_parts.road(run),
-        report_parts.training(run),
+        report_training.training(run),
+        report_rl.reinforcement(run),
         report_parts.data(run),
         report_parts.recipe(run),
         report_parts.environment(run),

@@ -11,6 +11,7 @@ from dokja.proof.figures import NONE, Both, interval, percent
 from dokja.proof.plots import Mark, interval_track
 from dokja.proof.report_html import both, details, section, table, text
 from dokja.proof.report_read import Run
+from dokja.proof.report_sample import sample_card, verdict
 from dokja.proof.strings import reason_name, say
 
 Row = dict[str, Any]
@@ -135,9 +136,8 @@ def _choose(records: Sequence[Record], most: int) -> list[Record]:
 
 def _sample(record: Record) -> str:
     good = record.score >= 1
-    sign, css = ("✓", "good") if good else ("✗", "bad")
     tags = [
-        (f"verdict {css}", f"{sign} {both(reason_name(record.reason))}"),
+        verdict(good, reason_name(record.reason)),
         (record.mode[0], both(say(record.mode))),
         ("", text(record.task.replace("_", " "))),
         ("", both(say("level", n=str(record.level)))),
@@ -145,17 +145,5 @@ def _sample(record: Record) -> str:
     ]
     tags += [("bad", both(say("tag_forced")))] if record.forced else []
     tags += [("bad", both(say("tag_wrong_mode")))] if record.wrong_mode else []
-    lang = text(record.language)
-    out = ['<article class="sample"><div class="tags">', *(f'<span class="{c}">{t}</span>' for c, t in tags), "</div>"]
-    out.append(f'<p class="say" lang="{lang}">{text(record.prompt)}</p>')
-    if record.reasoning:
-        out.append(f'<div class="say thought" lang="{lang}">{text(record.reasoning)}</div>')
-    answer = f'<span class="say">{text(record.answer)}</span>' if record.answer.strip() else both(say("no_answer"))
-    out.append(f'<div class="answer">{_named(say("its_answer"), answer)}')
-    if not good:
-        out.append(_named(say("expected"), f'<span class="say">{text(record.reference)}</span>'))
-    return "".join([*out, "</div></article>"])
-
-
-def _named(name: Both, inside: str) -> str:
-    return f'<span><span class="name">{both(name)}</span>{inside}</span>'
+    expected = None if good else record.reference
+    return sample_card(tags, record.language, record.prompt, record.reasoning, record.answer, expected)

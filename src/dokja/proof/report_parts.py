@@ -1,15 +1,13 @@
-"""The sections of the report that are figures: headline, road, training curves, data, recipe, environment."""
+"""The sections of the report that are figures and tables: headline, road, data, recipe, environment."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
-from dokja.proof.figures import NONE, Both, count, duration, interval, percent, points, power, short, size
-from dokja.proof.plots import Series, line_chart, smooth
+from dokja.proof.figures import NONE, Both, count, duration, interval, percent, points, power, size
 from dokja.proof.report_html import both, definitions, details, section, table, text
-from dokja.proof.report_read import Run, Stage
+from dokja.proof.report_read import Run
 from dokja.proof.strings import say, stage_name
 
 
@@ -66,12 +64,6 @@ def road(run: Run) -> str:
     return section(
         "road", say("road"), say("road_lede"), table([say(n) for n in names], rows, foot if len(rows) > 1 else ())
     )
-
-
-def training(run: Run) -> str:
-    """Curves of every stage that wrote metrics, and what the model wrote on the way."""
-    body = [_curves(stage) for stage in run.stages]
-    return section("training", say("training"), say("training_lede"), *body)
 
 
 def data(run: Run) -> str:
@@ -153,97 +145,6 @@ def _flops(run: Run) -> float:
     return (run.total("flops_6nd") or 0) + (run.total("flops_attention") or 0)
 
 
-def _curves(stage: Stage) -> str:
-    def curve(key: str) -> list[tuple[float, float]]:
-        pairs = ((m["step"], m.get(key)) for m in stage.metrics)
-        return [(float(s), float(v)) for s, v in pairs if isinstance(v, int | float) and not isinstance(v, bool)]
-
-    keys = list(dict.fromkeys(k for m in stage.metrics for k in m))
-    loss = curve("loss")
-    held = [k for k in keys if "loss" in k and k != "loss" and ("eval" in k or "held" in k or "val" in k)]
-    bits = [k for k in keys if "bits_per_byte" in k or k.endswith("bpb")]
-    plots = []
-    if loss:
-        series = [Series(loss, "c1", "raw"), Series(smooth(loss), "c1")]
-        series += [Series(curve(k), f"c{2 + n % 3}", "dots", k) for n, k in enumerate(held)]
-        legend = [
-            (f"c{2 + n % 3}", say("held_out_loss") if len(held) == 1 else Both.same(k)) for n, k in enumerate(held)
-        ]
-        plots.append(_figure(say("loss"), series, legend, "main", 260))
-    if bits:
-        # A key of every step is of the batch itself, one of some steps is of held-out text.
-        series = [
-            s for n, k in enumerate(bits) for s in _dense_or_dots(curve(k), f"c{1 + n % 4}", k, len(stage.metrics))
-        ]
-        legend = [(f"c{1 + n % 4}", Both.same(_tail(k))) for n, k in enumerate(bits)] if len(bits) > 1 else []
-        plots.append(_figure(say("bpb"), series, legend, "main" if not loss else "", 150))
-    plots.append(_rates(curve, [k for k in keys if k == "lr" or k.startswith(("lr_", "lr/"))]))
-    speed = next((k for k in ("tokens_per_s", "tokens_per_second") if k in keys), "")
-    if steady := curve(speed):
-        plots.append(
-            _figure(say("tps"), [Series(steady, "c4", "raw"), Series(smooth(steady), "c3")], [], "", 150, True)
-        )
-    if norms := curve("grad_norm"):
-        plots.append(_figure(say("grad"), [Series(norms, "c4", "raw"), Series(smooth(norms), "c3")], [], "", 150, True))
-    inside = f'<div class="plots">{"".join(plots)}</div>' if any(plots) else ""
-    inside += _written(stage)
-    return f"<h3>{both(stage_name(stage.name))}</h3>{inside}" if inside else ""
-
-
-def _dense_or_dots(points: list[tuple[float, float]], css: str, name: str, steps: int) -> list[Series]:
-    if len(points) > max(1, steps // 2):
-        return [Series(points, css, "raw"), Series(smooth(points), css)]
-    return [Series(points, css, "dots", name)]
-
-
-def _rates(curve: Any, keys: list[str]) -> str:
-    """Learning rates as shares of their peaks: groups with the same schedule lie on one line."""
-    shapes: dict[tuple[float, ...], list[tuple[float, float]]] = {}
-    peaks = []
-    for key in keys:
-        values = curve(key)
-        peak = max((v for _, v in values), default=0.0)
-        if peak > 0:
-            peaks.append(f"{_tail(key)} {short(peak)}")
-            shapes.setdefault(tuple(round(v / peak, 6) for _, v in values), [(s, v / peak) for s, v in values])
-    series = [Series(points, f"c{1 + n % 4}") for n, points in enumerate(shapes.values())]
-    note = say("lr_peaks", peaks=", ".join(peaks)) if peaks else None
-    return _figure(say("lr"), series, [], "", 150, True, note)
-
-
-def _figure(
-    title: Both,
-    series: list[Series],
-    legend: Iterable[tuple[str, Both]],
-    css: str,
-    height: int,
-    from_zero: bool = False,
-    note: Both | None = None,
-) -> str:
-    svg = line_chart(series, title.en, height=height, from_zero=from_zero)
-    if not svg:
-        return ""
-    keys = "".join(f'<span class="key {c}"><i></i><span>{both(name)}</span></span>' for c, name in legend)
-    below = f'<div class="below">{both(note)}</div>' if note else ""
-    return f'<figure class="{css}"><figcaption><b>{both(title)}</b>{keys}</figcaption>{svg}{below}</figure>'
-
-
-def _written(stage: Stage) -> str:
-    """The last few samples of a training stage."""
-    rows = []
-    for sample in stage.samples[-6:]:
-        output = next(
-            (sample[k] for k in ("text", "output", "completion", "raw") if isinstance(sample.get(k), str)), None
-        )
-        if output is None:
-            continue
-        step = f"<div class='tags'>{both(say('step', n=str(sample['step'])))}</div>" if "step" in sample else ""
-        prompt = sample.get("prompt")
-        asked = f'<p class="say soft">{text(prompt)}</p>' if isinstance(prompt, str) and prompt else ""
-        rows.append(f'<div class="sample">{step}{asked}<p class="say">{text(output)}</p></div>')
-    return details(say("training_samples"), f'<div class="samples">{"".join(rows)}</div>') if rows else ""
-
-
 def _flatten(value: Any, place: str = "") -> list[tuple[str, str]]:
     if isinstance(value, list | tuple) and any(isinstance(v, dict) for v in value):
         value = {str(i): v for i, v in enumerate(value)}
@@ -279,11 +180,3 @@ def _bits(value: Any) -> str:
 def _ratio(shards: dict[str, Any]) -> str:
     tokens, size_ = shards.get("tokens"), shards.get("utf8_bytes")
     return f"{size_ / tokens:.2f}" if tokens and size_ else NONE
-
-
-def _tail(key: str) -> str:
-    """`lr_matrix` -> `matrix`, `bits_per_byte/ko` -> `ko`."""
-    whole = key
-    for prefix in ("eval_", "bits_per_byte", "lr"):
-        key = key.removeprefix(prefix)
-    return key.strip("_/.") or whole

@@ -13,8 +13,10 @@ from typing import Any
 
 from dokja.errors import DataError
 from dokja.judge.records import RECORDS, Record, read_records
+from dokja.judge.stages import STAGES as COMPARISON
 from dokja.judge.table import SUMMARY
 from dokja.ledger import chain
+from dokja.proof.report_read_rollouts import last_rollouts
 
 STAGES = ("corpus", "tokenizer", "shards", "pretrain", "context", "sft", "preference", "rl", "judge", "release")
 
@@ -50,7 +52,11 @@ class Run:
     derived: list[dict[str, Any]]
     stages: list[Stage]
     summary: dict[str, Any]
+    comparison: dict[str, Any]
+    """judge/stages.json: the model after each stage of its training, on the same problems."""
     records: list[Record]
+    rollouts: list[dict[str, Any]]
+    """The stored answers of RL's last step, without their tokens."""
     environment: dict[str, Any]
     data: list[dict[str, Any]]
     """One entry per shard folder: name, documents, tokens, utf8_bytes."""
@@ -126,7 +132,9 @@ def read_run(path: str | Path) -> Run:
         derived=[d for d in derived if isinstance(d, dict)] if isinstance(derived, list) else [],
         stages=stages,
         summary=_dict(_json(path / "judge" / SUMMARY, notes)),
+        comparison=_dict(_json(path / "judge" / COMPARISON, notes)),
         records=records,
+        rollouts=last_rollouts(path / "rl", notes),
         environment=next((e for s in reversed(stages) if (e := _dict(s.manifest.get("environment")))), {}),
         data=_data(path, notes),
         bytes_per_token=_bytes_per_token(path, notes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dokja.proof.figures import Both
+from dokja.proof.strings_rl import TABLE as _RL
 
 _TABLE: dict[str, tuple[str, str]] = {
     # header
@@ -197,6 +198,7 @@ _TABLE: dict[str, tuple[str, str]] = {
         "Made by dokja from the files of this run alone. This page loads nothing from anywhere.",
         "dokja가 이 빌드 폴더의 파일만으로 만들었습니다. 이 페이지는 바깥에서 아무것도 불러오지 않습니다.",
     ),
+    **_RL,
 }
 
 
@@ -209,14 +211,19 @@ def say(key: str, **values: Both | str | int) -> Both:
     )
 
 
+def known(prefix: str, name: str) -> Both:
+    """The sentence `prefix_name`, or the name itself where this version has no words for it."""
+    return say(f"{prefix}_{name}") if f"{prefix}_{name}" in _TABLE else Both.same(name)
+
+
 def stage_name(name: str) -> Both:
     """A stage's name as people call it; stages of other versions keep their folder's name."""
-    return say(f"stage_{name}") if f"stage_{name}" in _TABLE else Both.same(name)
+    return known("stage", name)
 
 
 def reason_name(reason: str) -> Both:
     """A grade's reason in words."""
-    return say(f"reason_{reason}") if f"reason_{reason}" in _TABLE else Both.same(reason)
+    return known("reason", reason)
 
 
 def keys() -> dict[str, tuple[str, str]]:

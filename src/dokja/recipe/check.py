@@ -3,7 +3,8 @@
 from collections import Counter
 
 from dokja.errors import ConfigError
-from dokja.recipe.schema import Recipe, SourceConfig, TrainConfig
+from dokja.recipe.algorithms import KL_IN_LOSS, KL_IN_REWARD
+from dokja.recipe.schema import AnswersConfig, Recipe, RlConfig, SourceConfig, TrainConfig
 
 SMALLEST_VOCAB = 267
 """256 bytes and 11 special tokens."""
@@ -21,6 +22,9 @@ def check(recipe: Recipe) -> None:
         stage = getattr(recipe, name)
         if stage is not None:
             _stage(name, stage, recipe.model.context)
+    for name, answers in (("preference", recipe.preference), ("rl", recipe.rl)):
+        if answers is not None:
+            _answers(name, answers, recipe)
     if not recipe.corpus.sources:
         raise ConfigError("corpus.sources is empty. Add a [[corpus.sources]] table, or leave the key out.")
     for index, source in enumerate(recipe.corpus.sources):
@@ -84,6 +88,41 @@ def _stage(name: str, stage: TrainConfig, context: int) -> None:
             f"{name}.warmup ({stage.warmup:g}) and {name}.decay ({stage.decay:g}) are shares of the steps and exceed "
             "1 together. Lower one of them."
         )
+
+
+def _answers(name: str, stage: AnswersConfig, recipe: Recipe) -> None:
+    """A stage that learns from answers of its own."""
+    if recipe.sft is None:
+        raise ConfigError(f"[{name}] learns from the model's own answers, and nothing taught it to answer. Add [sft].")
+    if all(source.kind != "tasks" for source in recipe.corpus.sources):
+        raise ConfigError(f"[{name}] needs problems with graders. Add a [[corpus.sources]] of kind 'tasks'.")
+    context = recipe.model.context
+    if stage.seq_len < context:
+        raise ConfigError(
+            f"{name}.seq_len is {stage.seq_len}; a prompt with its answer may take all of model.context ({context}). "
+            "Leave it out."
+        )
+    if stage.seq_len > context or stage.max_tokens > context:
+        raise ConfigError(
+            f"{name}.seq_len ({stage.seq_len}) and {name}.max_tokens ({stage.max_tokens}) must fit into model.context "
+            f"({context}). Lower them or raise model.context."
+        )
+    if stage.budget >= stage.max_tokens:
+        raise ConfigError(
+            f"{name}.budget ({stage.budget} tokens of thought) leaves no room for an answer in {name}.max_tokens "
+            f"({stage.max_tokens}). Lower it."
+        )
+    if isinstance(stage, RlConfig):
+        with_kl = KL_IN_LOSS | KL_IN_REWARD
+        if stage.kl_beta > 0 and stage.algorithm not in with_kl:
+            raise ConfigError(
+                f"rl.kl_beta is {stage.kl_beta:g}, and {stage.algorithm} has no KL term. Leave kl_beta out, or take "
+                f"{', '.join(sorted(with_kl))}."
+            )
+        if stage.updates > stage.prompts:
+            raise ConfigError(f"rl.updates ({stage.updates}) share {stage.prompts} prompts. Lower updates.")
+        if stage.steps % stage.updates:
+            raise ConfigError(f"rl.steps ({stage.steps}) is not a multiple of rl.updates ({stage.updates}).")
 
 
 def _source(index: int, source: SourceConfig) -> None:

@@ -11,11 +11,6 @@ from dokja.errors import ConfigError
 from dokja.recipe.layers import Written, leaves
 from dokja.recipe.schema import Recipe
 
-_NOT_YET = {
-    "preference": "Preference optimisation arrives with the preference stage; remove [preference] for now.",
-    "rl": "Reinforcement learning arrives with the RL stage; remove [rl] for now.",
-}
-
 
 def refuse_unknown(data: dict[str, Any], written: Written) -> None:
     """Before types are looked at: every key must be one the schema has, so that a typo is never taken for a default."""
@@ -23,8 +18,6 @@ def refuse_unknown(data: dict[str, Any], written: Written) -> None:
     tables = {key.rsplit(".", 1)[0] for key in known if "." in key}
     for key, _ in leaves(data):
         parts = key.split(".")
-        if parts[0] in _NOT_YET:
-            raise ConfigError(_NOT_YET[parts[0]])
         plain = ".".join(p for p in parts if not p.isdigit())
         if plain in known:
             continue

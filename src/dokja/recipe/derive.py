@@ -12,12 +12,27 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dokja.recipe.schema import ModelConfig, Recipe, SourceConfig, TokenizerConfig, TrainConfig
+from dokja.recipe.algorithms import ALGORITHMS, PREFERENCES
+from dokja.recipe.schema import (
+    AnswersConfig,
+    JudgeConfig,
+    LearningConfig,
+    ModelConfig,
+    PreferenceConfig,
+    Recipe,
+    RlConfig,
+    SourceConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
 
 TOKENS_PER_PARAMETER = 20
 """Hoffmann et al. 2022 (Chinchilla): about twenty tokens per parameter are compute-optimal."""
 
-STAGES = ("pretrain", "context", "sft")
+STAGES = ("pretrain", "context", "sft", "preference", "rl")
+
+STEP_SIZE = {"pretrain": 1.0, "context": 0.3, "sft": 0.3, "preference": 0.05, "rl": 0.05}
+"""Peak rates as shares of pretraining's: a later stage starts from good weights and moves less."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +80,18 @@ def derive(recipe: Recipe, sources: Mapping[str, str] | None = None) -> tuple[Re
     formulas: dict[str, str] = {}
     tokenizer = _tokenizer(recipe, formulas)
     model = _model(recipe, formulas)
-    stages: dict[str, TrainConfig] = {}
+    judge = _judge(recipe.judge, model, formulas)
+    stages: dict[str, LearningConfig] = {}
     for stage in STAGES:
         given = getattr(recipe, stage)
-        if given is not None:
-            earlier = stages.get("pretrain")
-            stages[stage] = _stage(stage, given, recipe, model, tokenizer.vocab, earlier, formulas)
+        if isinstance(given, TrainConfig):
+            stages[stage] = _stage(stage, given, recipe, model, tokenizer.vocab, stages.get("pretrain"), formulas)
+        elif given is not None:
+            stages[stage] = _answers(stage, given, model, judge, formulas)
     fill = _Filler(recipe.corpus, "corpus", formulas)
     listed = fill("sources", "every task family", lambda: (SourceConfig(kind="tasks", name="tasks"),))
     filled_sources = tuple(_source(source, i, recipe.scale, formulas) for i, source in enumerate(listed))
     corpus = recipe.corpus.model_copy(update={"sources": filled_sources})
-    fill = _Filler(recipe.judge, "judge", formulas)
-    longest = fill("max_tokens", f"3/4 · context {model.context}", lambda: max(1, model.context * 3 // 4))
-    fill("budget", f"7/8 · max_tokens {longest}", lambda: max(1, longest * 7 // 8))
-    judge = fill.done()
     fill = _Filler(recipe.release, "release", formulas)
     fill("name", "name of the recipe", lambda: recipe.name)
     filled = {"tokenizer": tokenizer, "model": model, "corpus": corpus, "judge": judge, "release": fill.done()}
@@ -114,18 +127,72 @@ def _model(recipe: Recipe, formulas: dict[str, str]) -> ModelConfig:
     return fill.done()
 
 
+def _judge(given: JudgeConfig, model: ModelConfig, formulas: dict[str, str]) -> JudgeConfig:
+    fill = _Filler(given, "judge", formulas)
+    longest = fill("max_tokens", f"3/4 · context {model.context}", lambda: max(1, model.context * 3 // 4))
+    fill("budget", f"7/8 · max_tokens {longest}", lambda: max(1, longest * 7 // 8))
+    filled: JudgeConfig = fill.done()
+    return filled
+
+
+def _rates(fill: _Filler, stage: str, given: LearningConfig, model: ModelConfig) -> None:
+    """Wider matrices take smaller steps; so do later stages."""
+    later = STEP_SIZE[stage]
+    narrow = math.sqrt(256 / model.width)
+    tail = f"√(256 / width {model.width})" + ("" if later == 1.0 else f" · {later} after pretraining")
+    fill("optimizer", "muon", lambda: "muon")
+    for key, peak in (("lr_matrix", 0.02), ("lr_embed", 0.02), ("lr_head", 0.004), ("lr_other", 0.004)):
+        fill(key, f"{peak} · {tail}", partial(_round, peak * narrow * later))
+    if given.schedule == "wsd":
+        fill("decay", "0.3 in pretraining, 0.5 after", lambda: 0.3 if stage == "pretrain" else 0.5)
+    else:
+        fill("decay", "cosine falls from the warm-up on", lambda: 1.0 - given.warmup)
+    answers = isinstance(given, AnswersConfig)
+    fill("weight_decay", "0 on answers of its own" if answers else "0.1", lambda: 0.0 if answers else 0.1)
+
+
+def _answers(
+    stage: str, given: AnswersConfig, model: ModelConfig, judge: JudgeConfig, formulas: dict[str, str]
+) -> AnswersConfig:
+    """A stage on the model's own answers: limits as in the judge, the rest as its algorithm was published."""
+    fill = _Filler(given, stage, formulas)
+    fill("seq_len", "model.context", lambda: model.context)
+    _rates(fill, stage, given, model)
+    longest = fill("max_tokens", "judge.max_tokens", lambda: judge.max_tokens)
+    fill("budget", f"judge.budget, less than max_tokens {longest}", lambda: min(judge.budget, max(1, longest - 8)))
+    fill("overlong_cache", f"max_tokens {longest} / 4", lambda: max(1, longest // 4))
+    if isinstance(given, RlConfig):
+        for key, value in ALGORITHMS[given.algorithm].items():
+            fill(key, f"as {given.algorithm} has it", partial(_same, value))
+        steps = given.steps
+    else:
+        assert isinstance(given, PreferenceConfig)
+        for key, number in PREFERENCES[given.objective].items():
+            fill(key, f"as {given.objective} has it", partial(_same, number))
+        fill("overlong", "only RL punishes length near the limit", lambda: 0.0)
+        steps = given.prompts * given.epochs // given.batch_pairs
+    each = fill("checkpoint_every", f"steps {steps:,} / 5, within 5 and 100", lambda: min(100, max(5, steps // 5)))
+    fill("eval_every", f"checkpoint_every {each}", lambda: each)
+    filled: AnswersConfig = fill.done()
+    return filled
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
 def _stage(
     stage: str,
     given: TrainConfig,
     recipe: Recipe,
     model: ModelConfig,
     vocab: int,
-    pretrain: TrainConfig | None,
+    pretrain: LearningConfig | None,
     formulas: dict[str, str],
 ) -> TrainConfig:
     fill = _Filler(given, stage, formulas)
     n = parameters(model, vocab)
-    if stage == "pretrain" or pretrain is None:
+    if not isinstance(pretrain, TrainConfig):
         tokens = fill("tokens", f"20 · {n:,} parameters", lambda: TOKENS_PER_PARAMETER * n)
     else:
         tokens = fill("tokens", f"pretrain.tokens {pretrain.tokens:,} / 4", lambda: max(1, pretrain.tokens // 4))
@@ -137,17 +204,7 @@ def _stage(
     rows = batch_rows(tokens, seq_len)
     batch = fill("batch_tokens", f"5 · √tokens, as 2ⁿ rows: {rows} of {seq_len}", lambda: rows * seq_len)
 
-    # Wider matrices take smaller steps; a later stage starts from good weights and moves less.
-    later = 1.0 if stage == "pretrain" else 0.3
-    narrow = math.sqrt(256 / model.width)
-    tail = f"√(256 / width {model.width})" + ("" if later == 1.0 else " · 0.3 after pretraining")
-    for key, peak in (("lr_matrix", 0.02), ("lr_embed", 0.02), ("lr_head", 0.004), ("lr_other", 0.004)):
-        fill(key, f"{peak} · {tail}", partial(_round, peak * narrow * later))
-    if given.schedule == "wsd":
-        fill("decay", "0.3 in pretraining, 0.5 after", lambda: 0.3 if stage == "pretrain" else 0.5)
-    else:
-        fill("decay", "cosine falls from the warm-up on", lambda: 1.0 - given.warmup)
-
+    _rates(fill, stage, given, model)
     steps = -(-tokens // batch)
     each = fill("checkpoint_every", f"steps {steps:,} / 10, within 20 and 500", lambda: min(500, max(20, steps // 10)))
     fill("eval_every", f"checkpoint_every {each}", lambda: each)

@@ -91,17 +91,16 @@ class CorpusConfig(_Section):
     sources: Annotated[tuple[SourceConfig, ...], Strict(False)] = derived("each a [[corpus.sources]] table")
 
 
-class TrainConfig(_Section):
-    """One training stage. Shares (warmup, decay) are of the stage's steps."""
+class LearningConfig(_Section):
+    """What every training stage has. Shares (warmup, decay) are of the stage's steps."""
 
-    tokens: Count = derived("tokens to train on, padding included")
     seq_len: Count = derived("tokens in a row; documents are packed into rows")
-    batch_tokens: Count = derived("tokens in one optimiser step; a multiple of seq_len")
-    lr_matrix: Rate = derived("peak rate of Muon (hidden matrices)")
+    optimizer: Literal["muon", "adamw"] = derived("of the hidden matrices; everything else is AdamW's")
+    lr_matrix: Rate = derived("peak rate of the hidden matrices")
     lr_embed: Rate = derived("peak rate of AdamW for the embedding")
     lr_head: Rate = derived("peak rate of AdamW for the output head")
     lr_other: Rate = derived("peak rate of AdamW for norm gains")
-    weight_decay: Rate = Field(0.1, description="decoupled weight decay of the matrices")
+    weight_decay: Rate = derived("decoupled weight decay of the matrices")
     schedule: Literal["wsd", "cosine"] = Field("wsd", description="warm-up, stable, decay; or warm-up, cosine")
     warmup: Share = Field(0.02, description="share of the steps spent rising to the peak rate")
     decay: Share = derived("wsd: share of the steps spent falling, at the end")
@@ -113,6 +112,13 @@ class TrainConfig(_Section):
     checkpoint_every: Count = derived("steps between checkpoints")
     keep: Count = Field(2, description="checkpoints kept")
     eval_every: Count = derived("steps between held-out evaluations")
+
+
+class TrainConfig(LearningConfig):
+    """A stage that learns from documents or conversations."""
+
+    tokens: Count = derived("tokens to train on, padding included")
+    batch_tokens: Count = derived("tokens in one optimiser step; a multiple of seq_len")
     history_share: Share = Field(0.2, description="share of conversations that follow one or two earlier exchanges")
     think_share: Share = Field(0.6, description="share of conversations with a thought (EXAONE 4.0: 1.5 to 1)")
 
@@ -120,6 +126,79 @@ class TrainConfig(_Section):
     def steps(self) -> int:
         """Optimiser steps: the tokens asked for, rounded up to whole batches."""
         return -(-self.tokens // self.batch_tokens)
+
+
+class JudgeModelConfig(_Section):
+    """A model behind an OpenAI-compatible endpoint that scores final answers."""
+
+    url: str = Field(description="base URL, such as http://127.0.0.1:8000/v1")
+    model: str = Field(description="name of the model there")
+    key_env: str | None = Field(None, description="environment variable that holds the key, if it needs one")
+    weight: Rate = Field(0.5, description="what its full score adds to the reward")
+
+
+class AnswersConfig(LearningConfig):
+    """A stage that learns from answers the model itself writes, and what is rewarded in them."""
+
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the sampled answers")
+    max_tokens: Count = derived("tokens of an answer, thought included")
+    budget: Count = derived("tokens a thought may take before it is closed for the model")
+    think_share: Share = Field(0.6, description="share of prompts that ask for a thought")
+    concise: Rate = Field(0.1, description="added for the shortest right answer of a group, less for longer ones")
+    format: Rate = Field(0.1, description="taken for a thought left empty, left open, closed by force or misplaced")
+    language: Rate = Field(0.5, description="taken for letters of a script that is not the question's")
+    overlong: Rate = derived("taken, at most, from answers near max_tokens (DAPO); 0 takes nothing")
+    overlong_cache: Count = derived("last tokens before max_tokens over which that grows")
+    judge: JudgeModelConfig | None = Field(None, description="a judge model's score, added to the reward")
+
+
+class PreferenceConfig(AnswersConfig):
+    """Better and worse answers of the model's own, in two stages (EXAONE 4.0)."""
+
+    objective: Literal["dpo", "ipo", "simpo", "orpo", "kto", "simper", "grouper"] = Field(
+        "simper", description="the loss; docs/objectives.md has the formulas"
+    )
+    prompts: Count = Field(1000, description="prompts to answer")
+    samples: Annotated[int, Field(ge=2)] = Field(4, description="answers per prompt (EXAONE 4.0: 4 to 16)")
+    batch_pairs: Count = Field(64, description="pairs (or answers of the group objectives, halved) in one step")
+    epochs: Count = Field(1, description="times every pair is seen")
+    reuse_share: Share = Field(0.25, description="share of the first stage's pairs shown again in the second")
+    beta: Rate = derived("DPO, IPO, SimPO, KTO: how much a difference counts")
+    gamma: Rate = derived("SimPO: margin between better and worse")
+    weight: Rate = Field(0.1, description="ORPO: weight of the odds ratio beside the likelihood")
+    desirable_weight: Rate = Field(1.0, description="KTO: weight of good answers")
+    undesirable_weight: Rate = Field(1.0, description="KTO: weight of bad answers")
+
+
+class RlConfig(AnswersConfig):
+    """Online reinforcement learning with verifiable rewards."""
+
+    algorithm: Literal["rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "agapo_sequence", "agapo_token"] = Field(
+        "agapo_token", description="the objective; docs/objectives.md has the formulas"
+    )
+    steps: Count = Field(100, description="optimiser steps")
+    prompts: Count = Field(64, description="prompts answered for one round of answers")
+    group: Annotated[int, Field(ge=2)] = Field(8, description="answers per prompt")
+    updates: Count = Field(1, description="optimiser steps on one round of answers")
+    rounds: Count = derived("rounds of sampling a step may take to replace dropped groups")
+    advantage: Literal["loo", "group", "center", "global"] = derived("how a reward becomes an advantage")
+    drop: Literal["all", "zero_variance", "all_correct"] = derived("which groups are kept; `all` keeps every one")
+    all_wrong: Literal["literal", "offset", "global_mean"] = Field(
+        "literal", description="AGAPO: what groups without a right answer get"
+    )
+    all_wrong_advantage: Rate = Field(0.5, description="all_wrong = offset: the size of their negative advantage")
+    std: Literal["batch", "none"] = Field("batch", description="AGAPO: divide advantages by their deviation, or not")
+    clip_low: Rate = derived("ratio bound below 1")
+    clip_high: Rate = derived("ratio bound above 1")
+    tis_cap: Rate = derived("cap of the truncated importance weight")
+    kl_beta: Rate = derived("weight of the KL to the model the stage starts from")
+    freeze_router: bool = Field(True, description="routers of a mixture of experts keep their weights (K-EXAONE)")
+    pool: int = Field(0, ge=0, description="problems drawn once and used again and again; 0 draws new ones each step")
+    prefilter: int = Field(8, ge=0, description="with a pool: drop problems right this many times of as many")
+    curriculum: bool = Field(True, description="prefer (task, level) pairs that succeed half of the time")
+    eval_per_cell: int = Field(
+        0, ge=0, description="held-out problems per task, level, language every eval_every steps"
+    )
 
 
 class JudgeConfig(_Section):
@@ -162,8 +241,8 @@ class Recipe(_Section):
     pretrain: TrainConfig | None = Field(None, description="next-token training on the whole mixture")
     context: TrainConfig | None = Field(None, description="further training on longer rows")
     sft: TrainConfig | None = Field(None, description="conversations, thinking and at once, in one model")
-    preference: None = Field(None, description="place kept for preference optimisation")
-    rl: None = Field(None, description="place kept for reinforcement learning")
+    preference: PreferenceConfig | None = Field(None, description="better and worse answers of its own")
+    rl: RlConfig | None = Field(None, description="online reinforcement learning with exact graders")
     judge: JudgeConfig = Field(default_factory=JudgeConfig)
     release: ReleaseConfig = Field(default_factory=ReleaseConfig)
 

@@ -8,8 +8,8 @@
 | pretrain   | shards                            | weights that know the language                             |
 | context    | weights                           | the same on longer rows (when the recipe says so)          |
 | sft        | weights, conversations            | one model with two modes: at once, or thinking first       |
-| preference | weights                           | place kept                                                 |
-| rl         | weights                           | place kept                                                 |
+| preference | weights, answers of their own     | the right and brief answer preferred                       |
+| rl         | weights, answers round by round   | the same by online reinforcement learning                  |
 | judge      | weights, held-out problems, texts | records, accuracies with intervals, bits per byte          |
 | release    | weights, records                  | a folder that transformers loads, model card, report.html  |
 
@@ -45,7 +45,7 @@ from dokja.ledger.run import Run
 from dokja.proof.report import write_report
 from dokja.recipe.load import explain_recipe
 from dokja.recipe.schema import Recipe
-from dokja.road import corpus, judging, releasing, shards, tokenizer, training
+from dokja.road import corpus, judging, preference, releasing, rl, shards, tokenizer, training
 from dokja.road.context import Context, Walked
 
 
@@ -54,8 +54,8 @@ class Stage:
     """One stretch of the road.
 
     config: the part of the recipe that decides the result, None when this recipe leaves the stage out.
-    after: stages whose outputs it reads. rooms: code that decides the result. timed: outputs that hold clock times,
-    which a second run cannot reproduce; they stay out of the ledger's hashes.
+    after: stages whose outputs it reads. rooms: code that decides the result. timed: names of output files that hold
+    clock times, which a second run cannot reproduce; they stay out of the ledger's hashes.
     """
 
     name: str
@@ -68,8 +68,7 @@ class Stage:
 
 def _learned(recipe: Recipe, before: str | None = None) -> list[str]:
     """The last learning stage of this recipe (before `before`), as a list of one or none."""
-    names = training.ORDER[: training.ORDER.index(before)] if before else training.ORDER
-    return [n for n in names if getattr(recipe, n) is not None][-1:]
+    return training.learned(recipe, before)[-1:]
 
 
 def _section(name: str) -> Callable[[Recipe], dict[str, Any] | None]:
@@ -77,19 +76,23 @@ def _section(name: str) -> Callable[[Recipe], dict[str, Any] | None]:
         section = getattr(recipe, name)
         if section is None:
             return None
-        return {name: section.model_dump(), "model": recipe.model.model_dump(), "seed": recipe.seed}
+        own = {"judge": recipe.judge.model_dump()} if name in WALKS else {}  # its problems may not be trained on
+        return {name: section.model_dump(), "model": recipe.model.model_dump(), "seed": recipe.seed, **own}
 
     return config
 
 
+WALKS = {"preference": preference.walk, "rl": rl.walk}
+
+
 def _learning(name: str) -> Stage:
-    rooms = ("train", "model", "data", "text")
+    own = name in WALKS  # learns from answers of its own, not from shards
     return Stage(
         name,
         _section(name),
-        lambda r: ["shards", *_learned(r, name)],
-        rooms,
-        training.walk(name),
+        lambda r: ["tokenizer" if own else "shards", *_learned(r, name)],
+        ("train", "model", "data", "text", *(("engine", "tasks", f"road/{name}.py", "road/asking.py") if own else ())),
+        WALKS.get(name) or training.walk(name),
         frozenset({"metrics.jsonl"}),
     )
 
@@ -120,7 +123,7 @@ ROAD: tuple[Stage, ...] = (
     Stage(
         "judge",
         lambda r: {"judge": r.judge.model_dump(), "seed": r.seed} if _learned(r) else None,
-        lambda r: ["shards", *_learned(r)],
+        lambda r: ["shards", *training.answering(r)] if training.answering(r) else ["shards", *_learned(r)],
         ("judge", "engine", "model", "tasks", "text"),
         judging.walk,
         frozenset({"records.jsonl"}),
@@ -247,6 +250,6 @@ def _walk(stage: Stage, context: Context, rebuild: bool) -> None:
 
 
 def _record(stage: Stage, run: Run, manifest: Manifest) -> None:
-    fixed = {name: sha for name, sha in manifest.outputs.items() if name not in stage.timed}
+    fixed = {name: sha for name, sha in manifest.outputs.items() if Path(name).name not in stage.timed}
     entry = {"kind": "stage", "stage": stage.name, "key": manifest.key, "outputs": fixed}
     chain.append_once(run.path, entry, ("stage", "key"))

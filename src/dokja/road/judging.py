@@ -3,54 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dokja.road import corpus
 from dokja.road.context import Context, Walked
 from dokja.road.shards import open_all
 from dokja.road.tokenizer import plain_texts
-from dokja.road.training import ORDER, WEIGHTS, pick_device, pick_dtype
-
-
-def learned(context: Context) -> str:
-    """Name of the last training stage of this recipe."""
-    return [n for n in ORDER if getattr(context.recipe, n) is not None][-1]
+from dokja.road.training import WEIGHTS, answering, learned, pick_device, pick_dtype
 
 
 def walk(context: Context, folder: Path) -> Walked:
-    """records.jsonl and summary.json for problems (where the model was taught to answer), texts.json for texts."""
+    """records.jsonl and summary.json for problems (where the model was taught to answer), texts.json for texts.
+
+    Every stage that can answer is asked the same problems: the last one's answers lie in judge/, the others' in
+    judge/<stage>/, and stages.json compares them.
+    """
     recipe, outputs, told = context.recipe, [], []
-    weights = context.stage(learned(context)) / WEIGHTS
-    if recipe.sft and any(s.kind == "tasks" for s in recipe.corpus.sources):
-        from dokja.judge.run import judge_model
+    last = learned(recipe)[-1]
+    weights = context.stage(last) / WEIGHTS
+    stages = answering(recipe)
+    if stages and any(s.kind == "tasks" for s in recipe.corpus.sources):
+        from dokja.judge import stages as by_stage
         from dokja.judge.table import headline_sentence, print_table
 
-        j = recipe.judge
-        judged = judge_model(
-            weights,
-            tasks=j.tasks,
-            languages=j.languages,
-            per_cell=j.per_cell,
-            repeats=j.repeats,
-            modes=j.modes,
-            temperature=j.temperature,
-            top_p=j.top_p,
-            max_tokens=j.max_tokens,
-            budget=j.budget,
-            seed=recipe.seed,
-            out=folder,
-            batch=j.batch,
-            name=recipe.release.name,
-            device=str(pick_device(recipe)),
-            log_path=context.attempt.log_path,
-        )
+        folders = {name: folder if name == last else folder / name for name in stages}
+        judged = [_problems(context, name, place) for name, place in folders.items()][-1]
         print_table(judged.summary)
-        outputs += ["records.jsonl", "summary.json"]
+        outputs += ["records.jsonl", "summary.json", *(name for name in stages if name != last)]
+        if len(stages) > 1:
+            table = by_stage.compare(folders)
+            by_stage.write_stages(folder, table)
+            by_stage.print_stages(table)
+            outputs.append(by_stage.STAGES)
         told.append(headline_sentence(judged.summary.headline))
     held = open_all(context.stage("shards") / "heldout")
     if held:
         told.append(_texts(context, weights, folder))
         outputs.append("texts.json")
     return Walked(outputs, "; ".join(told) or "nothing to judge")
+
+
+def _problems(context: Context, stage: str, out: Path) -> Any:
+    from dokja.judge.run import judge_model
+
+    recipe, j = context.recipe, context.recipe.judge
+    name = recipe.release.name
+    return judge_model(
+        context.stage(stage) / WEIGHTS,
+        tasks=j.tasks,
+        languages=j.languages,
+        per_cell=j.per_cell,
+        repeats=j.repeats,
+        modes=j.modes,
+        temperature=j.temperature,
+        top_p=j.top_p,
+        max_tokens=j.max_tokens,
+        budget=j.budget,
+        seed=recipe.seed,
+        out=out,
+        batch=j.batch,
+        name=name if stage == learned(recipe)[-1] else f"{name}/{stage}",
+        device=str(pick_device(recipe)),
+        log_path=context.attempt.log_path,
+    )
 
 
 def _texts(context: Context, weights: Path, folder: Path) -> str:

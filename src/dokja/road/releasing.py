@@ -14,15 +14,15 @@ from dokja.ledger.hashing import sha256_file
 from dokja.proof.card import model_card
 from dokja.proof.report_read import read_run
 from dokja.road.context import Context, Walked
-from dokja.road.judging import learned
-from dokja.road.training import WEIGHTS
+from dokja.road.training import WEIGHTS, learned
 
 
 def walk(context: Context, folder: Path) -> Walked:
     """Copies the last stage's weights and the judge's records, writes the card; the report is written after it."""
-    weights = context.stage(learned(context)) / WEIGHTS
+    weights = context.stage(learned(context.recipe)[-1]) / WEIGHTS
     judged = context.stage("judge")
-    files = [*sorted(weights.iterdir()), *(judged / n for n in ("records.jsonl", "summary.json", "texts.json"))]
+    told = ("records.jsonl", "summary.json", "stages.json", "texts.json")
+    files = [*sorted(weights.iterdir()), *(judged / name for name in told)]
     files.append(context.run.path / chain.FILE_NAME)
     outputs = []
     for file in files:

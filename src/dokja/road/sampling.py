@@ -45,13 +45,13 @@ def questions(context: Context) -> list[tuple[str, str]]:
 
 
 def write_samples(context: Context, folder: Path, name: str) -> None:
-    """Continues openings (language stages) or answers questions while thinking (sft), and writes samples.jsonl."""
+    """Continues openings (language stages) or answers questions while thinking (from sft on); writes samples.jsonl."""
     from dokja.engine.api import Request
     from dokja.engine.load import load_engine
 
     engine, tokenizer, info = load_engine(folder / "weights", slots=32, device=str(device_name(context)))
     end, close = tokenizer.special_id(END), tokenizer.special_id(THINK_END)
-    chat = name == "sft"
+    chat = name in ("sft", "preference", "rl")
     asked = questions(context) if chat else openings(context) or questions(context)
     room = min(NEW_TOKENS, info["spec"]["context"] // 2)
     requests = [

@@ -1,17 +1,18 @@
-"""Stages `pretrain`, `context` and `sft`: the same loop over other shards."""
+"""Stages that learn: what they share, and `pretrain`, `context` and `sft`, which differ in their shards only."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dokja.errors import DataError
 from dokja.ledger import chain
-from dokja.ledger.hashing import sha256_file
+from dokja.ledger.hashing import sha256_file, sha256_json
 from dokja.recipe.schema import Recipe
 from dokja.road.context import Context, Walked
 from dokja.road.sampling import write_samples
@@ -20,17 +21,64 @@ from dokja.text.chat import BOS, END, PAD
 from dokja.text.template import JINJA_SHA256
 from dokja.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    import torch
+
+    from dokja.model.decoder import Decoder
+    from dokja.train.compiled import Runner
+    from dokja.train.loop import Objective, Source
+
 ORDER = ("pretrain", "context", "sft", "preference", "rl")
-"""Stages that leave weights. A recipe cannot ask for the last two yet; their places in the road are these."""
+"""Stages that leave weights."""
 OBJECTIVE = {"pretrain": "language", "context": "language", "sft": "sft"}
 WEIGHTS = "weights"
 EVAL_ROWS = 64
 """Rows of held-out text looked at while training; the judge reads all of it."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a learning stage begins with."""
+
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+    tokenizer: Tokenizer
+    model: Decoder
+    before: Path | None
+    """folder of the weights it starts from"""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a stage gives the loop; see `train.loop.Plan`."""
+
+    steps: int
+    objective: Objective
+    source: Source
+    rows: int
+    identity: dict[str, str]
+    evaluate: Callable[[Runner], dict[str, float]] | None = None
+    boundary: int = 1
+    frozen: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    """files and folders the stage leaves besides weights, metrics and samples"""
+
+
+def learned(recipe: Recipe, before: str | None = None) -> list[str]:
+    """The learning stages of a recipe in order, all of them or those before stage `before`."""
+    names = ORDER[: ORDER.index(before)] if before else ORDER
+    return [n for n in names if getattr(recipe, n) is not None]
+
+
+def answering(recipe: Recipe) -> list[str]:
+    """The learning stages whose weights can answer: SFT and those after it."""
+    return [n for n in learned(recipe) if ORDER.index(n) >= ORDER.index("sft")] if recipe.sft else []
+
+
 def weights_before(context: Context, name: str) -> Path | None:
     """Folder with the weights that stage `name` starts from; None for empty weights."""
-    earlier = [n for n in ORDER[: ORDER.index(name)] if getattr(context.recipe, n) is not None]
+    earlier = learned(context.recipe, name)
     return context.stage(earlier[-1]) / WEIGHTS if earlier else None
 
 
@@ -57,27 +105,78 @@ def write_weights(folder: Path, model: Any, tokenizer: Tokenizer, recipe: Recipe
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
 
 
+def learn(context: Context, folder: Path, name: str, lesson: Callable[[Context, Path, Start], Lesson]) -> Walked:
+    """Walks learning stage `name`: the weights before it, the loop over what `lesson` gives, weights and samples."""
+    import torch
+
+    from dokja.model.decoder import Decoder
+    from dokja.model.families import load_model
+    from dokja.model.spec import ModelSpec
+    from dokja.train import distributed
+    from dokja.train.loop import Plan, train
+
+    recipe, config = context.recipe, getattr(context.recipe, name)
+    device = distributed.start(pick_device(recipe))
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    tokenizer = Tokenizer.load(context.stage("tokenizer"))
+    before = weights_before(context, name)
+    if before is None:
+        spec = ModelSpec(vocab=tokenizer.vocab_size, **recipe.model.model_dump())
+        model = Decoder(spec).init_weights(recipe.seed)
+    else:
+        model = load_model(before)
+    start = Start(config, device, pick_dtype(config.precision, device), tokenizer, model.to(device), before)
+    given = lesson(context, folder, start)
+    identity = {
+        **given.identity,
+        "tokenizer": tokenizer.sha256,
+        "template": JINJA_SHA256,
+        "start": sha256_file(before / "model.safetensors") if before else f"seed {recipe.seed}",
+    }
+    with context.progress(given.steps, name) as bar:
+        plan = Plan(
+            config,
+            given.steps,
+            given.objective,
+            given.source,
+            given.rows,
+            folder,
+            identity,
+            evaluate=given.evaluate,
+            say=context.say,
+            progress=bar.update,
+            log=lambda e: chain.append_once(context.run.path, {**e, "stage": name}, ("stage", "step", "files")),
+            compile=config.compile,
+            boundary=given.boundary,
+            frozen=given.frozen,
+        )
+        spent = train(model, plan, device, start.dtype)
+    write_weights(folder / WEIGHTS, model, tokenizer, recipe)
+    write_samples(context, folder, name)
+    cost = {
+        "seconds": spent.seconds,
+        "tokens": float(spent.tokens),
+        "flops_6nd": spent.flops_6nd,
+        "flops_attention": spent.flops_attention,
+        **spent.extra,
+    }
+    rate = spent.tokens / max(spent.seconds, 1e-9)
+    size_of = f"{model.spec.params / 1e6:.2f} M parameters"
+    sentence = f"{size_of}, {spent.tokens / 1e6:.1f} M tokens, {rate / 1e3:.1f} k tokens/s"
+    return Walked([WEIGHTS, "metrics.jsonl", "samples.jsonl", *given.outputs], sentence, cost)
+
+
 def walk(name: str) -> Callable[[Context, Path], Walked]:
-    """The function that walks training stage `name`."""
+    """The function that walks `pretrain`, `context` or `sft`."""
 
-    def walk_stage(context: Context, folder: Path) -> Walked:
-        import torch
-
+    def lesson(context: Context, folder: Path, start: Start) -> Lesson:
         from dokja.data.loader import Loader
-        from dokja.model.decoder import Decoder
-        from dokja.model.families import load_model
-        from dokja.model.spec import ModelSpec
-        from dokja.train import distributed
-        from dokja.train.loop import Plan, train
+        from dokja.train.loop import micro_rows
         from dokja.train.objectives import OBJECTIVES
 
-        recipe, config = context.recipe, getattr(context.recipe, name)
-        device = distributed.start(pick_device(recipe))
-        dtype = pick_dtype(config.precision, device)
-        if recipe.threads:
-            torch.set_num_threads(recipe.threads)
-        torch.use_deterministic_algorithms(device.type == "cpu")
-        tokenizer = Tokenizer.load(context.stage("tokenizer"))
+        recipe, config, tokenizer = context.recipe, start.config, start.tokenizer
         sets = open_all(context.stage("shards") / ("sft" if name == "sft" else "pretrain"))
         if not sets:
             needs = "a source of kind 'tasks'" if name == "sft" else "a source"
@@ -89,57 +188,22 @@ def walk(name: str) -> Callable[[Context, Path], Walked]:
             config.batch_tokens // config.seq_len,
             recipe.seed + ORDER.index(name),
         )
-        before = weights_before(context, name)
-        if before is None:
-            spec = ModelSpec(vocab=tokenizer.vocab_size, **recipe.model.model_dump())
-            model = Decoder(spec).init_weights(recipe.seed)
-        else:
-            model = load_model(before)
-        identity = {
-            "data": chain_sha(sets),
-            "tokenizer": tokenizer.sha256,
-            "template": JINJA_SHA256,
-            "start": sha256_file(before / "model.safetensors") if before else f"seed {recipe.seed}",
-        }
         size = np.array([len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)])
-        objective = OBJECTIVES[OBJECTIVE[name]](size)
         held = open_all(context.stage("shards") / "heldout") if name != "sft" else {}
-        with context.progress(config.steps, name) as bar:
-            plan = Plan(
-                config,
-                config.steps,
-                objective,
-                loader,
-                folder,
-                identity,
-                evaluate=held_out(held, config, size) if held else None,
-                say=context.say,
-                progress=bar.update,
-                log=lambda e: chain.append_once(context.run.path, {**e, "stage": name}, ("stage", "step", "files")),
-                compile=config.compile,
-            )
-            spent = train(model, plan, device, dtype)
-        write_weights(folder / WEIGHTS, model, tokenizer, recipe)
-        write_samples(context, folder, name)
-        cost = {
-            "seconds": spent.seconds,
-            "tokens": float(spent.tokens),
-            "flops_6nd": spent.flops_6nd,
-            "flops_attention": spent.flops_attention,
-            **spent.extra,
-        }
-        rate = spent.tokens / max(spent.seconds, 1e-9)
-        size_of = f"{model.spec.params / 1e6:.2f} M parameters"
-        sentence = f"{size_of}, {spent.tokens / 1e6:.1f} M tokens, {rate / 1e3:.1f} k tokens/s"
-        return Walked([WEIGHTS, "metrics.jsonl", "samples.jsonl"], sentence, cost)
+        return Lesson(
+            config.steps,
+            OBJECTIVES[OBJECTIVE[name]](size),
+            loader,
+            micro_rows(start.device, config.seq_len, config.batch_tokens),
+            {"data": chain_sha(sets)},
+            held_out(held, config, size) if held else None,
+        )
 
-    return walk_stage
+    return lambda context, folder: learn(context, folder, name, lesson)
 
 
 def chain_sha(sets: dict[str, Any]) -> str:
     """One hash for all shard sets of a stage."""
-    from dokja.ledger.hashing import sha256_json
-
     return sha256_json({name: shards.sha256 for name, shards in sets.items()})
 
 

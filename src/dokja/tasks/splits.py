@@ -117,6 +117,19 @@ def train_stream(
         block += 1
 
 
+def numbered(task: Task, level: int, language: str, number: int, seed: int, exclude: Set[bytes]) -> Problem:
+    """Training problem `number` of a cell: always the same one, never one of `exclude`.
+
+    Other seeds of the split than `train_stream` uses with the same `seed`. DataError where all tries are excluded.
+    """
+    at = _start(f"numbered:{task.name}:{level}:{language}", seed, TRAIN_SEEDS, 2**38) + number * _PATIENCE
+    for place in range(at, at + _PATIENCE):
+        problem = task.problem(place, level, language)
+        if prompt_key(problem.prompt) not in exclude:
+            return problem
+    raise _exhausted(task, level, language)
+
+
 def _check(tasks: Sequence[Task], languages: Sequence[str]) -> None:
     unknown = [v for v in languages if v not in LANGUAGES]
     if not tasks or not languages or unknown:

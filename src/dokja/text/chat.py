@@ -21,6 +21,8 @@ from typing import Any, Literal, get_args
 
 from dokja.errors import DokjaError
 
+Mode = Literal["think", "direct"]
+"""A thought first, or the answer at once."""
 PAD, BOS, END = "<|pad|>", "<|bos|>", "<|end|>"
 SYSTEM, USER, ASSISTANT, TOOL = "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"
 THINK, THINK_END, CALL, CALL_END = "<think>", "</think>", "<tool_call>", "</tool_call>"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch import Tensor
 from dokja.model import attention, decoder
 from dokja.model.decoder import Decoder
 from dokja.model.loss import linear_cross_entropy, target_logp
+
+Weights = np.ndarray | Callable[[Tensor], Tensor]
 
 
 def can_compile(device: torch.device) -> bool:
@@ -47,15 +50,26 @@ class Runner:
     def _put(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
-    def backward(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Adds this micro batch's gradients; arrays are [rows, L]. Returns the summed -log p in nats."""
-        x, target, weight = self._hidden(tokens, docs), self._put(targets).flatten(), self._put(weights).flatten()
+    def backward(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray, weights: Weights) -> float:
+        """Adds this micro batch's gradients of -sum(weight * log p); arrays are [rows, L].
+
+        Weights that depend on the log-probabilities themselves come from a function of them, over the flattened
+        rows; it is called between the layers and the loss, so the layers still run once. Returns the summed -log p.
+        """
+        x, target = self._hidden(tokens, docs), self._put(targets).flatten()
+        if callable(weights):
+            weight = weights(target_logp(x, self.model.head_weight, target))
+        else:
+            weight = self._put(weights).flatten()
         loss, logp = linear_cross_entropy(x, self.model.head_weight, target, weight, self.compiled)
         loss.backward()
         return -float(logp.sum())
 
     @torch.no_grad()
+    def logp(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray) -> Tensor:
+        """log p of the targets of [rows, L] arrays, flattened (0 where there is none), without gradients."""
+        return target_logp(self._hidden(tokens, docs), self.model.head_weight, self._put(targets).flatten())
+
     def nats(self, tokens: np.ndarray, docs: np.ndarray, targets: np.ndarray) -> float:
         """Summed negative log-likelihood of the targets of [rows, L] arrays, without gradients."""
-        x = self._hidden(tokens, docs)
-        return -float(target_logp(x, self.model.head_weight, self._put(targets).flatten()).sum())
+        return -float(self.logp(tokens, docs, targets).sum())

@@ -1,8 +1,9 @@
 """The training loop: one for every objective.
 
-A step is a pure function of (weights, optimiser state, step): batches come from the loader by number, nothing is
-drawn from a global generator, and sums have a fixed order. So a run that is killed anywhere and started again ends
-bit for bit where an uninterrupted one ends (on the same machine, threads and versions).
+A step is a pure function of (weights, optimiser state, source state, step): batches come by number, from stored
+documents or from answers that these very weights write; nothing is drawn from a global generator, and sums have a
+fixed order. So a run that is killed anywhere and started again ends bit for bit where an uninterrupted one ends (on the
+same machine, threads and versions).
 """
 
 from __future__ import annotations
@@ -10,25 +11,24 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dokja.data.loader import Loader
-from dokja.data.prefetch import Prefetch
+from dokja.data.batch import Batch
 from dokja.errors import CheckpointError, DokjaError
 from dokja.ledger.cost import flops_6nd, peak_memory_bytes
 from dokja.ledger.hashing import sha256_json
 from dokja.ledger.metrics import TIMING_KEYS, MetricsLog, read_metrics
 from dokja.model.decoder import Decoder
 from dokja.train import checkpoint, distributed
-from dokja.train.compiled import Runner
-from dokja.train.objectives import Language
+from dokja.train.compiled import Runner, Weights
 from dokja.train.optim import Optimizer
 from dokja.train.schedule import SCHEDULES
 
@@ -40,14 +40,48 @@ class Interrupted(DokjaError):
     """SIGTERM or Ctrl-C: a checkpoint was written first."""
 
 
+class Objective(Protocol):
+    """What is learned, as a weight for every target token: the loop minimises -sum(weight * log p)."""
+
+    def weights(self, batch: Any, total: int) -> Callable[[slice], Weights]:
+        """Weights of a batch with `total` targets over all processes, as a function of its rows."""
+        ...
+
+    def metrics(self, nats: float, batch: Any) -> dict[str, Any]:
+        """What there is to report of a step besides the loss, which may be given another meaning here."""
+        ...
+
+
+class Source(Protocol):
+    """Where batches come from, by step. Its state goes into every checkpoint."""
+
+    def open(self, step: int, rank: int = 0, world: int = 1) -> AbstractContextManager[Iterator[Batch]]:
+        """The batches from `step` on."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash of what decides the batches; a checkpoint made with another is refused."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What was learned from the batches so far, as JSON."""
+        ...
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Everything the loop needs to know; `config` is the recipe's section (rates, schedule, sizes)."""
+    """Everything the loop needs to know; `config` is the recipe's section (rates, schedule)."""
 
     config: Any
     steps: int
-    objective: Language
-    loader: Loader
+    objective: Objective
+    source: Source
+    rows: int
+    """Rows of a micro batch; a batch is a whole number of them (see `micro_rows`)."""
     folder: Path
     identity: Mapping[str, str]
     """Hashes of data, tokenizer, template and spec: a checkpoint made with others is refused."""
@@ -57,6 +91,10 @@ class Plan:
     log: Callable[[dict[str, Any]], object] = lambda entry: None
     """Called with every checkpoint written, for the ledger."""
     compile: bool = True
+    boundary: int = 1
+    """Checkpoints are written after a multiple of this many steps (all updates on one round of rollouts)."""
+    frozen: tuple[str, ...] = ()
+    """Parameters with one of these words in their name keep their values."""
 
 
 @dataclass
@@ -79,10 +117,12 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
     """
     c, rank, world = plan.config, distributed.rank(), distributed.world()
     model.to(device)
+    for name, p in model.named_parameters():
+        p.requires_grad_(not any(word in name for word in plan.frozen))
     rates = {k: getattr(c, k) for k in ("lr_matrix", "lr_embed", "lr_head", "lr_other")}
-    optimizer = Optimizer(model, rates, c.weight_decay)
+    optimizer = Optimizer(model, rates, c.weight_decay, c.optimizer == "muon")
     ema = {n: p.detach().clone() for n, p in model.named_parameters()} if c.ema else None
-    identity = {**plan.identity, "loader": plan.loader.fingerprint(), "spec": sha256_json(model.spec.to_dict())}
+    identity = {**plan.identity, "loader": plan.source.fingerprint(), "spec": sha256_json(model.spec.to_dict())}
     spent, start = Spent(), 0
     folder = plan.folder / "checkpoints"
     if rank == 0:
@@ -99,6 +139,7 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
                     ema[n].copy_(groups["ema"][n])
         optimizer.load({k: v.to(device) if v.ndim else v for k, v in groups["optimizer"].items()})
         start, spent = state["step"], Spent(**state["spent"])
+        plan.source.load(state["source"])
         made = checkpoint.hashes(folder, start)
         plan.say(f"resuming at step {start} of {plan.steps}.")
     metrics = MetricsLog(plan.folder / "metrics.jsonl") if rank == 0 else None
@@ -106,7 +147,7 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
         metrics.truncate_after(start)
         if found:  # a kill may have come between the checkpoint and its line in the ledger
             plan.log(ledger_entry(plan.folder, start, made))
-    runner = Runner(model, dtype, plan.compile, min(MICRO_TOKENS[device.type], c.batch_tokens // world) // c.seq_len)
+    runner = Runner(model, dtype, plan.compile, plan.rows)
 
     def save(step: int) -> None:
         if rank:
@@ -115,13 +156,14 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
         groups: dict[str, Mapping[str, Tensor]] = {"model": model_state, "optimizer": optimizer.state()}
         if ema is not None:
             groups["ema"] = ema
-        written = checkpoint.save(folder, step, groups, {"identity": identity, "spent": vars(spent)}, c.keep)
+        state = {"identity": identity, "spent": vars(spent), "source": plan.source.state()}
+        written = checkpoint.save(folder, step, groups, state, c.keep)
         plan.log(ledger_entry(plan.folder, step, written))
 
     schedule, stop = SCHEDULES[c.schedule], StopSignal()
     began = time.monotonic()
     seconds_before = spent.seconds
-    with stop, Prefetch(plan.loader, start, rank, world) as batches:
+    with stop, plan.source.open(start, rank, world) as batches:
         for step in range(start, plan.steps):
             t0 = time.monotonic()
             batch = next(batches)
@@ -135,7 +177,8 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
                     "Lower the learning rates (lr_matrix, lr_embed) or look at the data."
                 )
             factor = schedule(step, plan.steps, c.warmup, c.decay, c.final_lr)
-            optimizer.step(factor)
+            if targets:  # a round of answers may teach nothing: no group of mixed success
+                optimizer.step(factor)
             model.zero_grad(set_to_none=True)
             if ema is not None:
                 now = [p.detach() for p in model.parameters()]
@@ -154,7 +197,7 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
                 "grad_norm": gradient_norm,
                 "tokens": spent.tokens,
                 "targets": targets,
-                **plan.objective.metrics(nats, batch.targets_BL),
+                **plan.objective.metrics(nats, batch),
             }
             if plan.evaluate and (done % c.eval_every == 0 or done == plan.steps):
                 values |= plan.evaluate(runner)
@@ -162,9 +205,11 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
                 metrics.write(done, **values, seconds=round(took, 4), tokens_per_second=round(tokens / took, 1))
             plan.progress(done, f"loss {loss:.3f}  {tokens / took / 1e3:.1f}k tok/s")
             stopping = distributed.total(int(stop.asked)) > 0  # a signal may reach the processes in different steps
-            if done % c.checkpoint_every == 0 or done == plan.steps or stopping:
+            whole = done % plan.boundary == 0 or done == plan.steps
+            due = done % (c.checkpoint_every * plan.boundary) == 0 or done == plan.steps
+            if whole and (due or stopping):
                 save(done)
-            if stopping and done < plan.steps:
+            if whole and stopping and done < plan.steps:
                 raise Interrupted(f"stopped by signal at step {done} of {plan.steps}; run the same command to go on.")
     spent.extra["peak_memory_bytes"] = float(peak_memory_bytes())
     if ema is not None:
@@ -181,16 +226,22 @@ def step_gradients(runner: Runner, plan: Plan, batch: Any, clip: float) -> tuple
     processes, add up to the gradient of one.
     """
     targets = distributed.total(batch.targets)
-    weights = plan.objective.weights(batch.targets_BL, targets)
+    weights = plan.objective.weights(batch, targets)
     nats = 0.0
     for at in range(0, batch.tokens_BL.shape[0], runner.rows):
         rows = slice(at, at + runner.rows)
-        nats += runner.backward(batch.tokens_BL[rows], batch.docs_BL[rows], batch.targets_BL[rows], weights[rows])
-    parameters = list(runner.model.parameters())
+        nats += runner.backward(batch.tokens_BL[rows], batch.docs_BL[rows], batch.targets_BL[rows], weights(rows))
+    parameters = [p for p in runner.model.parameters() if p.requires_grad]
     distributed.sum_gradients(parameters)
     nats = distributed.total(nats)
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip if clip else math.inf, foreach=True)
     return nats, targets, float(norm)
+
+
+def micro_rows(device: torch.device, seq_len: int, batch_tokens: int = 0) -> int:
+    """Rows of one forward and backward pass: what the device takes well, and no more than the batch has."""
+    tokens = MICRO_TOKENS[device.type]
+    return max(1, (min(tokens, batch_tokens) if batch_tokens else tokens) // seq_len)
 
 
 def document_lengths(docs_BL: np.ndarray) -> np.ndarray:

@@ -34,17 +34,20 @@ def row_splits(model: Decoder, name: str, rows: int) -> list[int]:
 class Optimizer:
     """Muon and AdamW behind one `step(factor)`; `factor` is the schedule's share of every peak rate."""
 
-    def __init__(self, model: Decoder, rates: Mapping[str, float], weight_decay: float):
-        self.rates, named = dict(rates), dict(model.named_parameters())
-        self.matrices = {n: p for n, p in named.items() if n.endswith("_weight")}
+    def __init__(self, model: Decoder, rates: Mapping[str, float], weight_decay: float, muon: bool = True):
+        """`muon` False leaves the matrices to AdamW as well."""
+        self.rates, named = dict(rates), {n: p for n, p in model.named_parameters() if p.requires_grad}
+        matrices = {n: p for n, p in named.items() if n.endswith("_weight")}
+        self.matrices = matrices if muon else {}
         rest = {n: p for n, p in named.items() if n not in self.matrices}
         pairs = [(p, row_splits(model, n, p.shape[0])) for n, p in self.matrices.items()]
         bf16 = torch.bfloat16 if fast_bf16(next(iter(named.values())).device) else torch.float32
         self.muon = Muon(pairs, weight_decay=weight_decay, dtype=bf16)
         groups = []
         for n, p in rest.items():
-            rate = {"embed": "lr_embed", "head": "lr_head"}.get(n, "lr_other")
-            groups.append({"params": [p], "name": n, "rate": rate, "weight_decay": 0.0, "lr": 0.0})
+            rate = "lr_matrix" if n in matrices else {"embed": "lr_embed", "head": "lr_head"}.get(n, "lr_other")
+            decay = weight_decay if n in matrices else 0.0
+            groups.append({"params": [p], "name": n, "rate": rate, "weight_decay": decay, "lr": 0.0})
         self.adam = torch.optim.AdamW(groups, betas=BETAS, eps=1e-10, fused=True)
 
     def step(self, factor: float) -> None:

@@ -41,7 +41,7 @@ def load(name: str) -> ctypes.CDLL | None:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         print(
-            "dokja: no C++ compiler found, training uses torch's own attention (install g++ to train faster).",
+            "dokja: no C++ compiler found, so torch's own kernels do the work (install g++ for more speed).",
             file=sys.stderr,
         )
         return None

@@ -1,11 +1,14 @@
 """What is learned, as per-token weights. The trainer minimises -sum(weight * log p) and knows no more.
 
-| name     | weight of a target token         | source                               |
-|----------|----------------------------------|--------------------------------------|
-| language | 1 / targets of the whole batch   | next-token prediction                |
-| sft      | the same, over assistant tokens  | loss flags of the chat renderer      |
+| names                                          | weight of a target token                                   |
+|------------------------------------------------|------------------------------------------------------------|
+| language                                       | 1 / targets of the whole batch                             |
+| sft                                            | the same; its targets are what the assistant says          |
+| dpo ipo simpo orpo kto simper grouper          | -dL/dlogp of the formula in `preference`, over own answers |
+| rloo grpo dr_grpo dapo gspo cispo              | -dL/dlogp of the formula in `policy`, over own answers     |
+| agapo_sequence agapo_token                     |                                                            |
 
-The flags are in the data (a target without loss is -100), so the two differ in their data and their metrics.
+docs/objectives.md has every formula with its source, a row each.
 """
 
 from dokja.train.objectives.language import Language

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from dokja.data.batch import Batch
 from dokja.train.objectives.language import Language
 
 
 class Sft(Language):
     """As `Language`, over the assistant's tokens only; bits per byte say little there and are left out."""
 
-    def metrics(self, nats: float, targets: np.ndarray) -> dict[str, float]:
+    def metrics(self, nats: float, batch: Batch) -> dict[str, float]:
         """Nothing beyond the loss."""
         return {}

@@ -1,0 +1,1 @@
+"""Answers that the model in training writes, their rewards, and the batches made of them."""
