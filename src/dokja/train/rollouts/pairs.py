@@ -67,6 +67,14 @@ def best_answer(group: Sequence[int], labels: Sequence[float], rollouts: Sequenc
     return Unit("answer", (best, worst), (1.0, 0.0)) if labels[best] > labels[worst] else None
 
 
+def _differ(unit: Unit, rollouts: Sequence[Rollout]) -> bool:
+    """Whether a group is of mixed rightness, or clearly of different lengths: GROUPER's scale knows no small ones."""
+    if not max(unit.labels) > min(unit.labels):
+        return False
+    lengths = [len(rollouts[i].tokens) for i in unit.answers]
+    return len({rollouts[i].score for i in unit.answers}) > 1 or max(lengths) >= LONGER * min(lengths)
+
+
 def _length(rollouts: Sequence[Rollout]) -> Callable[[int], int]:
     return lambda i: len(rollouts[i].tokens)
 
@@ -85,7 +93,8 @@ def units(groups: Sequence[Sequence[Rollout]], labels: Sequence[float], c: Any, 
     if c.objective in ("grouper", "kto"):
         first = [Unit("right", tuple(g), tuple(rollouts[i].reward for i in g)) for g in index]
         second = [Unit("answer", tuple(g), tuple(labels[i] for i in g)) for g in index]
-        stages = [[u for u in stage if max(u.labels) > min(u.labels)] for stage in (first, second)]
+        first = [u for u in first if _differ(u, rollouts)]
+        stages = [first, [u for u in second if max(u.labels) > min(u.labels)]]
     else:
         right = [unit for g in index if (unit := shortest_right(g, rollouts))]
         answer = [unit for g in index if (unit := best_answer(g, labels, rollouts))]
