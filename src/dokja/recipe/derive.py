@@ -31,7 +31,7 @@ TOKENS_PER_PARAMETER = 20
 
 STAGES = ("pretrain", "context", "sft", "preference", "rl")
 
-STEP_SIZE = {"pretrain": 1.0, "context": 0.3, "sft": 0.3, "preference": 0.05, "rl": 0.05}
+STEP_SIZE = {"pretrain": 1.0, "context": 0.3, "sft": 0.3, "preference": 0.0125, "rl": 0.1}
 """Peak rates as shares of pretraining's: a later stage starts from good weights and moves less."""
 
 
