@@ -15,7 +15,7 @@ import numpy as np
 from dokja.errors import ConfigError, DataError
 from dokja.ledger.hashing import sha256_file
 from dokja.recipe.algorithms import KL_IN_REWARD
-from dokja.recipe.schema import RlConfig
+from dokja.recipe.schema import JudgeConfig, RlConfig
 from dokja.road.asking import SLOTS, Arm, arms_at_once, arms_of, engine_of, exams, judge_model, reference_of
 from dokja.road.context import Context, Walked
 from dokja.road.training import ORDER, Lesson, Start, learn
@@ -78,7 +78,7 @@ def _lesson(context: Context, folder: Path, start: Start) -> Lesson:
         source,
         rows,
         {"algorithm": c.algorithm, "start_of_pool": sha256_file(folder / "pool.jsonl.zst") if c.pool else "none"},
-        _looked_at(small, engine, start, source, seed),
+        _looked_at(small, engine, start, source, seed, recipe.judge),
         boundary=c.updates,
         frozen=("router",) if c.freeze_router else (),
         outputs=outputs,
@@ -107,9 +107,9 @@ def log_ratio_S(reference: Runner, batch: SampleBatch, rows: int) -> np.ndarray:
 
 
 def _looked_at(
-    problems: Sequence[Problem], engine: Any, start: Start, source: Any, seed: int
+    problems: Sequence[Problem], engine: Any, start: Start, source: Any, seed: int, judge: JudgeConfig
 ) -> Callable[[Runner], dict[str, float]]:
-    """A function that answers held-out problems greedily in both modes, and tells the curriculum's rates."""
+    """A function that asks held-out problems in both modes as the judge will, and tells the curriculum's rates."""
     from dokja.train.rollouts.sampling import sample
     from dokja.train.rollouts.source import MODES
 
@@ -118,7 +118,16 @@ def _looked_at(
         if problems:
             engine.take_weights(start.model)
             asked = [(p, mode) for mode in MODES for p in problems]
-            groups = sample(engine, start.tokenizer, asked, 1, start.config, seed=seed, temperature=0.0)
+            groups = sample(
+                engine,
+                start.tokenizer,
+                asked,
+                1,
+                start.config,
+                seed=seed,
+                temperature=judge.temperature,
+                top_p=judge.top_p,
+            )
             answers = [group[0] for group in groups]
             for mode in MODES:
                 out[f"eval_{mode}"] = _mean(r.score for r in answers if r.mode == mode)

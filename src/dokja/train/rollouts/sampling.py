@@ -40,10 +40,12 @@ def sample(
     step: int = 0,
     first: int = 0,
     temperature: float | None = None,
+    top_p: float = 1.0,
 ) -> list[list[Rollout]]:
     """`answers` graded answers to every (problem, mode), grouped by prompt; groups are numbered from `first`.
 
-    c has temperature, max_tokens and budget (tokens of a thought before it is closed by force).
+    c has temperature (unless given), max_tokens and budget (tokens of a thought before it is closed by force). Answers
+    to learn from keep top_p = 1: with any other the policy would not be what it is trained as.
     """
     end, close = tokenizer.special_id(END), tokenizer.special_id(THINK_END)
     requests = []
@@ -57,6 +59,7 @@ def sample(
                 prompt=prompt,
                 max_tokens=c.max_tokens,
                 temperature=c.temperature if temperature is None else temperature,
+                top_p=top_p,
                 seed=answer_seed(seed, step, number, n),
                 stop=(end,),
                 think_budget=c.budget if thinking else None,
