@@ -61,7 +61,7 @@ def test_every_promised_file_is_there_and_the_ledger_holds(run: Path) -> None:
     assert wanted <= release
     assert chain.verify(run) == []
     stages = [e["stage"] for e in chain.read_chain(run) if e["kind"] == "stage"]
-    assert stages == ["corpus", "tokenizer", "shards", "pretrain", "sft", "judge", "release"]
+    assert stages == ["corpus", "tokenizer", "shards", "pretrain", "sft", "preference", "rl", "judge", "release"]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "http://" not in page.replace("http://www.w3.org", "") and "<script" not in page
 
@@ -79,5 +79,5 @@ def test_ledger_totals_are_the_analytic_flops(run: Path) -> None:
 def test_the_same_command_again_changes_nothing(run: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
     code, text = small.build(run.parent.parent / "recipe.toml", run.parent)
-    assert code == 0 and text.count("finished before") == 7, text
+    assert code == 0 and text.count("finished before") == 9, text
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")} == before

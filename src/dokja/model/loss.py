@@ -86,6 +86,9 @@ def target_logp(x_TD: Tensor, w_VD: Tensor, target_T: Tensor) -> Tensor:
     logp_T = torch.zeros(target_T.shape, dtype=torch.float32, device=x_TD.device)
     w = w_VD.to(x_TD.dtype)
     for rows in torch.nonzero(target_T >= 0)[:, 0].split(CHUNK):
-        logits = F.linear(x_TD[rows], w).float()
-        logp_T[rows] = logits.gather(-1, target_T[rows, None])[:, 0] - logits.logsumexp(-1)
+        n = len(rows)
+        # CPU matrix libraries keep a program for every number of rows they meet; powers of two are few
+        padded = F.pad(rows, (0, (1 << (n - 1).bit_length()) - n))
+        logits = F.linear(x_TD[padded], w).float()
+        logp_T[rows] = (logits.gather(-1, target_T[padded, None].clamp(min=0))[:, 0] - logits.logsumexp(-1))[:n]
     return logp_T
