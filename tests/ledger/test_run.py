@@ -21,9 +21,8 @@ with Run(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)
 """
-HOLD_AND_FORK = HOLD.replace('print("held"', "import os\n    pid = os.fork()\n    pid and print(pid").replace(
-    "time.sleep(60)", "time.sleep(60)"
-)
+# The child speaks, so that it has surely let go of the lock's handle by then.
+HOLD_AND_FORK = HOLD.replace('print("held"', "import os\n    os.fork() or print(os.getpid()")
 
 
 def holder(path: Path, code: str = HOLD) -> tuple[subprocess.Popen[str], str]:
