@@ -152,7 +152,7 @@ def make_job(folder: Path, args: argparse.Namespace) -> tuple[Job, Decoder]:
     tasks = get_tasks(("all",))
     texts = [p.prompt + "\n" + p.trace for p in eval_set(tasks, 20)]
     tokenizer = train_tokenizer(texts, recipe.tokenizer.vocab)
-    spec = ModelSpec(vocab=recipe.tokenizer.vocab, **recipe.model.model_dump())
+    spec = ModelSpec.from_dict({"vocab": recipe.tokenizer.vocab, **recipe.model.model_dump()})
     model = Decoder(spec).init_weights(0)
     with torch.no_grad():
         model.head.normal_(0.0, spec.width**-0.5, generator=torch.Generator().manual_seed(1))  # zero before training

@@ -180,7 +180,7 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     recipe = load_recipe(TINY)
-    spec = ModelSpec(vocab=recipe.tokenizer.vocab, **recipe.model.model_dump())
+    spec = ModelSpec.from_dict({"vocab": recipe.tokenizer.vocab, **recipe.model.model_dump()})
     model = Decoder(spec).init_weights(0).requires_grad_(False)
     model.head.normal_(0.0, spec.width**-0.5, generator=torch.Generator().manual_seed(1))  # zero before training
     settings = [s for s in SETTINGS if s[1] != "compiled" or not args.no_compile]

@@ -97,7 +97,7 @@ def make_shape(name: str, folder: Path) -> Shape:
     recipe = load_recipe(TINY, sets)
     config = recipe.pretrain
     assert config is not None
-    spec = ModelSpec(vocab=recipe.tokenizer.vocab, **recipe.model.model_dump())
+    spec = ModelSpec.from_dict({"vocab": recipe.tokenizer.vocab, **recipe.model.model_dump()})
     rng = np.random.default_rng(0)
     with ShardWriter(folder, spec.vocab) as writer:
         while writer.tokens < 40 * timed:

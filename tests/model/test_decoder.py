@@ -147,7 +147,7 @@ def test_linear_cross_entropy_without_any_target_is_zero():
 def test_the_spec_counts_the_parameters_that_exist(shape):
     made, s = decoder(**shape), spec(**shape)
     assert sum(p.numel() for p in made.parameters()) == s.params
-    assert sum(p.numel() for p in made.layers[0].parameters()) == s.layer_params
+    assert sum(p.numel() for p in made.layers[0].parameters()) == s.layer_params()
     inactive = 0 if s.tied else made.embed.numel()  # the look-up multiplies nothing
     assert s.active_params == s.params - inactive
 

@@ -40,7 +40,9 @@ def gaps(section: BaseModel, prefix: str = "") -> list[str]:
 
 def test_only_what_may_be_absent_is_left_open() -> None:
     whole, _ = derive(recipe(4, **STAGES))
-    assert {gap.rpartition(".")[2] for gap in gaps(whole)} == {"threads", "ema", "preference", "rl"}
+    assert {gap.rpartition(".")[2] for gap in gaps(whole)} == {
+        "threads", "ema", "preference", "rl", "rope_scaling", "moe", "mtp", "vision",
+    }  # fmt: skip
 
 
 @given(st.integers(1, 12), st.integers(1, 4096))

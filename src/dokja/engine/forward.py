@@ -17,7 +17,9 @@ from torch.nn import functional as F
 
 from dokja.engine.kv import Cache
 from dokja.engine.native import Native
-from dokja.model.decoder import Block, Decoder, rms_norm, rotation
+from dokja.model.block import Block, rotation
+from dokja.model.decoder import Decoder
+from dokja.model.norm import rms_norm
 
 
 def in_dtype(model: Decoder, dtype: torch.dtype, device: str) -> Decoder:
@@ -66,7 +68,7 @@ class Forward:
         self._blocks = cast("list[Block]", list(self.model.layers))
         self.cache = Cache(self.spec, slots, dtype, device)
         positions = torch.arange(self.spec.context, device=device)
-        self._turns = torch.cat(rotation(positions, self.spec.head_dim, self.spec.rope_theta), dim=-1)  # cos, sin
+        self._turns = torch.cat(rotation(positions, self.spec), dim=-1)  # cos, sin
         self._native = Native.of(self.model, self.cache, self._turns)
 
     def _masks(self, start: int, length: int) -> dict[int | None, Tensor]:
@@ -111,11 +113,11 @@ class Forward:
         length = tokens_BL.shape[1]
         cos, sin = self._turns[start : start + length].chunk(2, dim=-1)
         masks = self._masks(start, length)
-        x = F.embedding(tokens_BL, self.model.embed)
+        x = self.model.embedded(tokens_BL, self.dtype)
         for block, cache in zip(self._blocks, self.cache.layers, strict=True):
             q, k, v = block.qkv(x, (cos, sin))
             keys, values = cache.extend(first, k, v, start, ends_B)
-            x = block.finish(x, cached_attention(q, keys, values, masks[cache.window]))
+            x, _ = block.finish(x, cached_attention(q, keys, values, masks[cache.window]))
         return x
 
     def decode(self, tokens_B: Tensor, position_B: Tensor, longest: int) -> Tensor:
@@ -128,12 +130,12 @@ class Forward:
             return self._native.decode(tokens_B, position_B)
         places = self.cache.places(position_B, longest)
         cos, sin = self._turns.index_select(0, position_B)[:, None].chunk(2, dim=-1)
-        x = F.embedding(tokens_B, self.model.embed)[:, None]
+        x = self.model.embedded(tokens_B, self.dtype)[:, None]
         for block, cache in zip(self._blocks, self.cache.layers, strict=True):
             at = places[cache.capacity]
             q, k, v = block.qkv(x, (cos, sin))
             keys, values = cache.append(k, v, at)
-            x = block.finish(x, cached_attention(q, keys, values, at.mask_B11T))
+            x, _ = block.finish(x, cached_attention(q, keys, values, at.mask_B11T))
         return self._logits(x[:, 0])
 
     def _logits(self, x_BD: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ class Native:
         """The native path, or None where torch's kernels must do: other devices and dtypes, odd or large shapes."""
         s = model.spec
         usual = s.head_dim in NATIVE_WIDTHS and s.width % 16 == s.ffn % 16 == 0 and s.params <= _LARGEST
+        usual = usual and s.moe is None and not any(s.clamp)
         if cache.device != "cpu" or cache.dtype != torch.float32 or not usual or (library := load("decode")) is None:
             return None
         return cls(model, cache, turns, library)

@@ -47,16 +47,27 @@ def check(recipe: Recipe) -> None:
 
 def _model(recipe: Recipe) -> None:
     model = recipe.model
-    if "L" in model.pattern and model.window is None:
+    if isinstance(model.window, tuple):
+        if len(model.window) != model.layers:
+            raise ConfigError(
+                f"model.window lists {len(model.window)} numbers for {model.layers} layers. Give one each, 0 = global."
+            )
+    elif "L" in model.pattern and model.window is None:
         raise ConfigError(
             f"model.pattern {model.pattern!r} has local layers (L) but model.window is unset. "
             "Set model.window (EXAONE 4.0 uses 4096, K-EXAONE 128) or write the pattern as 'G'."
         )
-    if "L" not in model.pattern and model.window is not None:
+    elif "L" not in model.pattern and model.window is not None:
         raise ConfigError(
             f"model.window is {model.window} but the pattern {model.pattern!r} has no local layer (L) to use it. "
             "Remove model.window or put an L in model.pattern."
         )
+    if model.clamp and len(model.clamp) != model.layers:
+        raise ConfigError(
+            f"model.clamp lists {len(model.clamp)} numbers for {model.layers} layers. Give one a layer, 0 = none."
+        )
+    if (model.moe or model.clamp) and model.activation != "swiglu":
+        raise ConfigError(f"model.moe and model.clamp need activation 'swiglu', not {model.activation!r}. Remove it.")
     if model.heads % model.kv_heads:
         raise ConfigError(
             f"model.heads ({model.heads}) is not a multiple of model.kv_heads ({model.kv_heads}). "

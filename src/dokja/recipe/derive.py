@@ -66,10 +66,16 @@ class _Filler:
 
 
 def parameters(model: ModelConfig, vocab: int) -> int:
-    """Parameters that multiply every token: the layers' matrices and the output head, not the embedding's lookup."""
+    """Parameters that multiply every token: the layers' matrices (of experts, those that a token meets) and the output
+    head, not the embedding's lookup."""
     attention = 2 * model.width * (model.heads + model.kv_heads) * model.head_dim
     feed_forward = (3 if model.activation == "swiglu" else 2) * model.width * model.ffn
-    return model.layers * (attention + feed_forward) + vocab * model.width
+    dense = model.layers
+    if m := model.moe:
+        dense = min(m.dense, dense)
+        experts = model.width * (3 * m.ffn * (m.active + m.shared) + m.experts)
+        return model.layers * attention + dense * feed_forward + (model.layers - dense) * experts + vocab * model.width
+    return dense * (attention + feed_forward) + vocab * model.width
 
 
 def derive(recipe: Recipe, sources: Mapping[str, str] | None = None) -> tuple[Recipe, list[Derived]]:
@@ -124,6 +130,12 @@ def _model(recipe: Recipe, formulas: dict[str, str]) -> ModelConfig:
         context = fill("context", f"128 · scale {scale}, at most 4096", lambda: min(4096, 128 * scale))
     if "L" in given.pattern:
         fill("window", f"context {context} / 4, at least 16", lambda: max(16, context // 4))
+    if moe := given.moe:
+        width, together = fill.filled.get("ffn") or given.ffn, moe.active + moe.shared
+        inner = _Filler(moe, "model.moe", formulas)
+        formula = f"ffn {width} / {together} experts a token meets, up to a multiple of 16"
+        inner("ffn", formula, lambda: _up(width, 16 * together) * 16)
+        fill.filled["moe"] = inner.done()
     return fill.done()
 
 

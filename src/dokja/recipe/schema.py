@@ -33,6 +33,55 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
 
 
+class RopeScalingConfig(_Section):
+    """Llama 3's stretching of the rotary positions to contexts longer than they were trained on."""
+
+    factor: Annotated[float, Field(ge=1)] = Field(description="wavelengths beyond the original context times this")
+    low_freq: Annotated[float, Field(gt=0)] = Field(1.0, description="turns in `original` up to which all is stretched")
+    high_freq: Annotated[float, Field(gt=0)] = Field(4.0, description="turns in `original` from which nothing is")
+    original: Count = Field(8192, description="context the positions were trained on, in tokens")
+
+
+class MoeConfig(_Section):
+    """A mixture of experts in place of the feed-forward."""
+
+    experts: Count = Field(description="networks that the router chooses from")
+    active: Count = Field(description="networks a token is sent to")
+    ffn: Count = derived("hidden size of one expert")
+    shared: int = Field(1, ge=0, description="experts that every token passes besides")
+    dense: int = Field(1, ge=0, description="first layers that keep the ordinary feed-forward")
+    scale: Annotated[float, Field(gt=0)] = Field(1.0, description="factor on the weights of the chosen (K-EXAONE: 2.5)")
+    normalize: bool = Field(True, description="bring the weights of the chosen to sum 1 first")
+    groups: Count = Field(1, description="groups of experts, of which the best are chosen first")
+    group_active: Count = Field(1, description="groups chosen")
+
+
+class MtpConfig(_Section):
+    """A head that predicts the token after the next, for training and for drafts."""
+
+    window: Count | None = Field(None, description="keys its attention sees; all when left out")
+    rope: bool = Field(True, description="rotary positions in its attention")
+
+
+class VisionConfig(_Section):
+    """A vision tower, and the merger that hands its features to the decoder."""
+
+    layers: Count = Field(description="transformer blocks")
+    width: Count = Field(description="size of the tower's stream")
+    heads: Count = Field(description="query heads")
+    kv_heads: Count = Field(description="key/value heads")
+    ffn: Count = Field(description="hidden size of its SwiGLU")
+    full: Annotated[tuple[int, ...], Strict(False)] = Field(description="blocks that see the whole image")
+    image_token: int = derived("id of the token whose places take the image's features", ge=0)
+    video_token: int = Field(-1, description="the same for frames of a video; -1 for none")
+    patch: Count = Field(14, description="side of a patch in pixels")
+    temporal_patch: Count = Field(2, description="frames in a patch")
+    merge: Count = Field(2, description="merge x merge patches become one token")
+    window: Count = Field(112, description="side of the attention window in pixels")
+    channels: Count = Field(3, description="colour channels")
+    norm_eps: Annotated[float, Field(gt=0)] = Field(1e-6, description="epsilon of its RMSNorms")
+
+
 class ModelConfig(_Section):
     """The shape of the decoder."""
 
@@ -46,14 +95,21 @@ class ModelConfig(_Section):
     kv_heads: Count = derived("key/value heads (grouped-query attention)")
     ffn: Count = derived("hidden size of the feed-forward block")
     context: Count = derived("longest sequence the model is meant for, in tokens")
-    window: Count | None = derived("keys a local layer sees, the query's own included")
+    window: Count | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = derived(
+        "keys a local layer sees, the query's own included; or a list with a number for every layer, 0 = global"
+    )
     activation: Literal["swiglu", "relu2"] = Field("swiglu", description="feed-forward non-linearity")
     norm: Literal["post", "pre"] = Field("post", description="norm after each block (EXAONE 4.0) or before it")
     qk_norm: bool = Field(True, description="RMSNorm over head_dim on queries and keys")
     norm_eps: Annotated[float, Field(gt=0)] = Field(1e-5, description="epsilon of every RMSNorm")
     rope: Literal["local", "all"] = Field("local", description="rotary positions on local layers only, or on all")
     rope_theta: Annotated[float, Field(gt=1)] = Field(10000.0, description="base of the rotary frequencies")
+    rope_scaling: RopeScalingConfig | None = Field(None, description="stretched rotary positions")
     tied: bool = Field(False, description="output head shares the embedding's weights")
+    clamp: Annotated[tuple[Rate, ...], Strict(False)] = Field((), description="limit of SwiGLU by layer, 0 = none")
+    moe: MoeConfig | None = Field(None, description="a mixture of experts")
+    mtp: MtpConfig | None = Field(None, description="a head that predicts two tokens ahead")
+    vision: VisionConfig | None = Field(None, description="a vision tower")
 
 
 class TokenizerConfig(_Section):

@@ -123,7 +123,7 @@ def learn(context: Context, folder: Path, name: str, lesson: Callable[[Context, 
     tokenizer = Tokenizer.load(context.stage("tokenizer"))
     before = weights_before(context, name)
     if before is None:
-        spec = ModelSpec(vocab=tokenizer.vocab_size, **recipe.model.model_dump())
+        spec = ModelSpec.from_dict({"vocab": tokenizer.vocab_size, **recipe.model.model_dump()})
         model = Decoder(spec).init_weights(recipe.seed)
     else:
         model = load_model(before)

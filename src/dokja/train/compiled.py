@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dokja.model import attention, decoder
+from dokja.model import attention, block
 from dokja.model.decoder import Decoder
 from dokja.model.loss import linear_cross_entropy, target_logp
 
@@ -30,7 +30,7 @@ def can_compile(device: torch.device) -> bool:
 @functools.cache
 def compiled_block() -> Any:
     """The compiled layer function, shared by all models of the process."""
-    return torch.compile(decoder.block_forward, dynamic=False)
+    return torch.compile(block.block_forward, dynamic=False)
 
 
 class Runner:
@@ -44,8 +44,10 @@ class Runner:
         attention.prepare(self.device)
 
     def _hidden(self, tokens: np.ndarray, docs: np.ndarray) -> Tensor:
-        block = compiled_block() if self.compiled else decoder.block_forward
-        return self.model.hidden(self._put(tokens), self._put(docs), self.dtype, block).flatten(0, 1)
+        tokens_BL = self._put(tokens)
+        run_block = compiled_block() if self.compiled else block.block_forward
+        x = self.model.embedded(tokens_BL, self.dtype)
+        return self.model.stack(x, self.model.rows(tokens_BL, self._put(docs)), run_block).flatten(0, 1)
 
     def _put(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)

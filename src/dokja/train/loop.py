@@ -118,7 +118,8 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
     c, rank, world = plan.config, distributed.rank(), distributed.world()
     model.to(device)
     for name, p in model.named_parameters():
-        p.requires_grad_(not any(word in name for word in plan.frozen))
+        if any(word in name for word in plan.frozen):
+            p.requires_grad_(False)
     rates = {k: getattr(c, k) for k in ("lr_matrix", "lr_embed", "lr_head", "lr_other")}
     optimizer = Optimizer(model, rates, c.weight_decay, c.optimizer == "muon")
     ema = {n: p.detach().clone() for n, p in model.named_parameters()} if c.ema else None

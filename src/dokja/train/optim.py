@@ -27,7 +27,7 @@ def row_splits(model: Decoder, name: str, rows: int) -> list[int]:
     if name.endswith("qkv_weight"):
         return [s.attn_width, s.kv_heads * s.head_dim, s.kv_heads * s.head_dim]
     if name.endswith("up_weight") and s.activation == "swiglu":
-        return [s.ffn, s.ffn]
+        return [rows // 2, rows // 2]
     return [rows]
 
 
