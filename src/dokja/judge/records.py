@@ -12,13 +12,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from dokja.errors import DataError
 from dokja.ledger.atomic import write_atomic
 from dokja.text.chat import Mode
 
-MODES: tuple[Mode, ...] = get_args(Mode)
 RECORDS = "records.jsonl"
 
 

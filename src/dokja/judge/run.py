@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dokja.engine.load import load_engine
-from dokja.judge.records import MODES, RECORDS, Record, Sampling, read_records
+from dokja.judge.records import RECORDS, Record, Sampling, read_records
 from dokja.judge.runner import run_suite
 from dokja.judge.suite import build_suite, needs_steps
 from dokja.judge.table import Summary, summarise, write_summary
 from dokja.ledger.progress import Progress
-from dokja.text.chat import Mode
+from dokja.text.chat import MODES, Mode
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 from dokja.engine.answers import grade_answer, read_answer
 from dokja.engine.api import Completion, Request
 from dokja.errors import ConfigError, DataError
-from dokja.judge.records import MODES, Key, Record, RecordLog, Sampling, Usage
+from dokja.judge.records import Key, Record, RecordLog, Sampling, Usage
 from dokja.ledger.manifest import code_version
 from dokja.tasks.problem import Problem
-from dokja.text.chat import END, THINK_END, Mode, render, text_of
+from dokja.text.chat import END, MODES, THINK_END, Mode, render, text_of
 from dokja.text.template import JINJA_SHA256
 from dokja.text.tokenizer import Tokenizer
 

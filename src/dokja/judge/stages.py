@@ -28,9 +28,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from dokja.errors import DataError
-from dokja.judge.records import MODES, Record, read_records
+from dokja.judge.records import Record, read_records
 from dokja.judge.stats import Estimate, mean_over_problems, paired_difference, t_quantile
 from dokja.ledger.atomic import write_atomic
+from dokja.text.chat import MODES
 
 STAGES = "stages.json"
 RESAMPLES = 10_000

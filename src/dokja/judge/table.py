@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dokja.judge.records import MODES, Record
+from dokja.judge.records import Record
 from dokja.judge.stats import Estimate, difference, mean_over_problems, paired_difference, pass_at_k, pass_hat_k
 from dokja.ledger.atomic import write_atomic
-from dokja.text.chat import Mode
+from dokja.text.chat import MODES, Mode
 
 SUMMARY = "summary.json"
 GROUPS: dict[str, tuple[str, ...]] = {

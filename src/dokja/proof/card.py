@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from dokja.judge.records import MODES
 from dokja.proof.card_stages import lessons, stages
 from dokja.proof.figures import NONE, Both, count, duration, percent, points, power, size
 from dokja.proof.report_parts import lede
 from dokja.proof.report_read import Run
 from dokja.proof.strings import say, stage_name
+from dokja.text.chat import MODES
 
 Language = Literal["en", "ko"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dokja.judge.records import MODES
 from dokja.proof.figures import NONE, Both, percent, points, signed
 from dokja.proof.plots_stages import Interval
 from dokja.proof.report_read import Run
 from dokja.proof.report_stages import LANGUAGES, short_name, stage_rows
 from dokja.proof.strings import say
+from dokja.text.chat import MODES
 
 _COLUMNS = ("card_stage", *LANGUAGES, "both_languages", "thought_length", "change_points", "change_thought")
 

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from dokja.judge.records import MODES, Record
+from dokja.judge.records import Record
 from dokja.proof.figures import NONE, Both, interval, percent
 from dokja.proof.plots import Mark, interval_track
 from dokja.proof.report_html import both, details, section, table, text
 from dokja.proof.report_read import Run
 from dokja.proof.report_sample import sample_card, verdict
 from dokja.proof.strings import reason_name, say
+from dokja.text.chat import MODES
 
 Row = dict[str, Any]
 _LANGUAGES = ("ko", "en")

@@ -5,7 +5,6 @@ Metrics are those of rl/metrics.jsonl, a line per step; each chart is left out w
 
 from __future__ import annotations
 
-from dokja.judge.records import MODES
 from dokja.proof.figures import Both, percent, percent_tick, short
 from dokja.proof.plots_tiles import Tiles, tile_chart
 from dokja.proof.report_curves import Line, curve, economy, framed, grid, several, written
@@ -13,6 +12,7 @@ from dokja.proof.report_html import both, details, section
 from dokja.proof.report_read import Run, Stage
 from dokja.proof.report_rollouts import rollouts
 from dokja.proof.strings import known, say
+from dokja.text.chat import MODES
 
 FAULTS = ("forced", "wrong_mode", "wrong_language", "empty_thought", "repetition")
 _SHARE = 0.1

@@ -6,11 +6,11 @@ import hashlib
 import math
 from typing import Any
 
-from dokja.judge.records import MODES
 from dokja.proof.report_html import both, text
 from dokja.proof.report_read import Run
 from dokja.proof.report_sample import named, sample_card, verdict
 from dokja.proof.strings import known, reason_name, say
+from dokja.text.chat import MODES
 
 LANGUAGES = ("ko", "en")
 

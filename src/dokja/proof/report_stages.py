@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dokja.judge.records import MODES
 from dokja.proof.figures import NONE, Both, percent, percent_tick, points, short, signed
 from dokja.proof.plots_stages import Interval, Trail, stage_chart
 from dokja.proof.report_curves import framed, grid
 from dokja.proof.report_html import Cell, section, table
 from dokja.proof.report_read import Run
 from dokja.proof.strings import say, stage_name
+from dokja.text.chat import MODES
 
 LANGUAGES = ("ko", "en")
 

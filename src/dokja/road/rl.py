@@ -22,7 +22,7 @@ from dokja.road.training import ORDER, Lesson, Start, learn
 from dokja.tasks.problem import Problem
 from dokja.tasks.registry import TASKS
 from dokja.tasks.splits import LANGUAGES, numbered
-from dokja.text.chat import Mode
+from dokja.text.chat import MODES, Mode
 
 if TYPE_CHECKING:
     from dokja.train.compiled import Runner
@@ -38,7 +38,7 @@ def _lesson(context: Context, folder: Path, start: Start) -> Lesson:
     from dokja.train import distributed
     from dokja.train.loop import micro_rows
     from dokja.train.objectives.sampled import SampledObjective
-    from dokja.train.rollouts.source import MODES, RolloutSource
+    from dokja.train.rollouts.source import RolloutSource
 
     recipe = context.recipe
     c: RlConfig = start.config
@@ -111,7 +111,6 @@ def _looked_at(
 ) -> Callable[[Runner], dict[str, float]]:
     """A function that asks held-out problems in both modes as the judge will, and tells the curriculum's rates."""
     from dokja.train.rollouts.sampling import sample
-    from dokja.train.rollouts.source import MODES
 
     def evaluate(runner: Runner) -> dict[str, float]:
         out: dict[str, float] = dict(source.rates())

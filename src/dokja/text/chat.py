@@ -23,6 +23,7 @@ from dokja.errors import DokjaError
 
 Mode = Literal["think", "direct"]
 """A thought first, or the answer at once."""
+MODES: tuple[Mode, ...] = get_args(Mode)
 PAD, BOS, END = "<|pad|>", "<|bos|>", "<|end|>"
 SYSTEM, USER, ASSISTANT, TOOL = "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"
 THINK, THINK_END, CALL, CALL_END = "<think>", "</think>", "<tool_call>", "</tool_call>"

@@ -16,7 +16,7 @@ import numpy as np
 
 from dokja.ledger.hashing import sha256_json
 from dokja.tasks.problem import Problem
-from dokja.text.chat import Mode
+from dokja.text.chat import MODES, Mode
 from dokja.text.tokenizer import Tokenizer
 from dokja.train.objectives.advantage import advantages, kept_groups, kl_in_reward
 from dokja.train.rollouts.curriculum import Bandit
@@ -25,7 +25,6 @@ from dokja.train.rollouts.record import Rollout, write_rollouts
 from dokja.train.rollouts.rewards import reward_group
 from dokja.train.rollouts.sampling import Engine, sample, statistics
 
-MODES: tuple[Mode, Mode] = ("think", "direct")
 Arm = tuple[str, int]
 Draw = Callable[[Mode, Arm, str, int], Problem]
 """(mode, arm, language, number) -> the problem."""
