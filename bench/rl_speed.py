@@ -39,7 +39,7 @@ from rich.table import Table
 from dokja.engine.engine import Engine
 from dokja.ledger.environment import describe_environment
 from dokja.model.decoder import Decoder
-from dokja.model.families import exaone4
+from dokja.model.families import export
 from dokja.model.spec import ModelSpec
 from dokja.recipe.load import load_recipe
 from dokja.recipe.schema import RlConfig
@@ -156,7 +156,7 @@ def make_job(folder: Path, args: argparse.Namespace) -> tuple[Job, Decoder]:
     model = Decoder(spec).init_weights(0)
     with torch.no_grad():
         model.head.normal_(0.0, spec.width**-0.5, generator=torch.Generator().manual_seed(1))  # zero before training
-    exaone4.export(spec, dict(model.named_parameters()), folder, SPECIAL)
+    export(spec, dict(model.named_parameters()), folder, SPECIAL)
     tokenizer.save(folder)
     every = eval_set(tasks, 1, seed=1)
     problems = [every[i * len(every) // args.prompts] for i in range(args.prompts)]

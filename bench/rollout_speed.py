@@ -41,7 +41,7 @@ from dokja.engine.api import Request
 from dokja.engine.engine import Engine
 from dokja.ledger.environment import describe_environment
 from dokja.model.decoder import Decoder
-from dokja.model.families import exaone4
+from dokja.model.families import export
 from dokja.model.spec import ModelSpec
 from dokja.recipe.load import load_recipe
 
@@ -187,7 +187,7 @@ def main() -> None:
     console, found = Console(highlight=False, width=None if sys.stdout.isatty() else 100), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        exaone4.export(spec, dict(model.named_parameters()), folder, SPECIAL)
+        export(spec, dict(model.named_parameters()), folder, SPECIAL)
         jobs = [make_job(spec, batch, args.group, args.prompt, args.new) for batch in args.batch]
         apart = check_equal(model, folder, jobs[0])
         for job in jobs:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parent.parent
-FINISHING = {"build": ["--dry-run"], "chat": ["--help"], "judge": ["--help"], "doctor": ["--help"]}
+FINISHING = {
+    "build": ["--dry-run"], "chat": ["--help"], "judge": ["--help"], "doctor": ["--help"], "export": ["--help"],
+}  # fmt: skip
 
 
 def commands(readme: str) -> list[str]:

@@ -1,11 +1,16 @@
 """A conversation: what the engine is asked, what the person sees, what is remembered."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from scripted import ScriptedEngine, session
 
+from dokja.cli.chat import command
 from dokja.cli.session import Session
 from dokja.errors import DokjaError
-from dokja.text.chat import THINK_END, Message, render
+from dokja.text.chat import IMAGE, THINK_END, Message, render
+from dokja.text.images import ImageConfig, png
 
 
 def said(chat: Session, text: str) -> tuple[str, str]:
@@ -103,3 +108,31 @@ def test_reset_forgets_everything_but_the_mode() -> None:
     list(chat.ask("hi"))
     chat.reset()
     assert chat.messages == [] and chat.thinking is False
+
+
+def test_an_image_goes_with_the_next_message_and_stays_in_the_history(tmp_path: Path) -> None:
+    chat = session([(None, "b")])
+    file = tmp_path / "a.png"
+    file.write_bytes(png(np.full((16, 24, 3), 7, np.uint8)))
+    assert "cannot see" in str(command(chat, f"/image {file}", "en"))
+    chat.images = ImageConfig(patch=4, merge=2, min_pixels=64, max_pixels=6400)
+    assert "24 x 16" in str(command(chat, f"/image {file}", "en"))
+    assert "cannot be read" in str(command(chat, f"/image {tmp_path}/none.png", "en"))
+    chat.thinking = False
+    for text in ("what?", "and?"):
+        list(chat.ask(text))
+    for request in engine(chat).asked:
+        assert [image.grid for image in request.images] == [(1, 4, 6)]
+        assert request.prompt.count(chat.tokenizer.special_id(IMAGE)) == 6
+    assert [len(m.images) for m in chat.messages] == [1, 0, 0, 0]
+    command(chat, f"/image {file}", "en")
+    chat.reset()
+    assert chat.pending == []
+
+
+def test_a_model_that_cannot_see_refuses_an_image_once() -> None:
+    chat = session([(None, "b")])
+    chat.pending.append(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DokjaError, match="text alone"):
+        list(chat.ask("what?"))
+    assert list(chat.ask("hi")) and chat.messages[0].content == "hi"

@@ -39,7 +39,7 @@ def test_a_seeded_answer_is_the_same_alone_and_among_20_mates_in_any_order():
 def listen(engine: Engine) -> list[list[list[int]]]:
     """A list to which every prefill will add its prompts."""
     read, prefill = [], engine._forward.prefill
-    engine._forward.prefill = lambda first, texts: read.append(texts) or prefill(first, texts)
+    engine._forward.prefill = lambda first, texts, *more: read.append(texts) or prefill(first, texts, *more)
     return read
 
 

@@ -11,7 +11,7 @@ from dokja.engine.api import Request
 from dokja.engine.engine import Engine
 from dokja.engine.load import find_folder, load_engine
 from dokja.errors import CheckpointError, DataError, DokjaError
-from dokja.model.families import exaone4
+from dokja.model.families import export
 from dokja.text.template import JINJA
 from dokja.text.tokenizer import train_tokenizer
 
@@ -26,7 +26,7 @@ def decoder(seed: int = 0, **changes):
 
 def release(folder, made, age: int = 0):
     """A release folder whose files are `age` seconds old."""
-    exaone4.export(made.spec, dict(made.named_parameters()), folder, SPECIAL)
+    export(made.spec, dict(made.named_parameters()), folder, SPECIAL)
     TOKENIZER.save(folder)
     then = 1_700_000_000 - age
     os.utime(folder / "model.safetensors", (then, then))

@@ -6,7 +6,7 @@ from dokja.judge.records import read_records
 from dokja.judge.run import judge_model
 from dokja.judge.suite import build_suite, needs_steps, suite_hash
 from dokja.model.decoder import Decoder
-from dokja.model.families import exaone4
+from dokja.model.families import export
 from dokja.model.spec import ModelSpec
 from dokja.text.chat import BOS, END, PAD
 from dokja.text.tokenizer import train_tokenizer
@@ -25,7 +25,7 @@ def release(tmp_path_factory):
         window=32, context=256,
     )  # fmt: skip
     ids = {"bos": tokenizer.special_id(BOS), "eos": tokenizer.special_id(END), "pad": tokenizer.special_id(PAD)}
-    exaone4.export(spec, dict(Decoder(spec).init_weights(0).named_parameters()), folder, ids)
+    export(spec, dict(Decoder(spec).init_weights(0).named_parameters()), folder, ids)
     tokenizer.save(folder)
     return folder
 

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from judge_scripted import TOKENIZER, EchoTask, ScriptedEngine, number_in, problems, prompt_text
 
@@ -9,7 +10,9 @@ from dokja.engine.api import Completion
 from dokja.errors import ConfigError, DataError
 from dokja.judge.records import read_records
 from dokja.judge.runner import run_suite
-from dokja.text.chat import THINK_END
+from dokja.tasks.problem import Problem
+from dokja.text.chat import IMAGE, THINK_END, Message
+from dokja.text.images import ImageConfig, patches
 
 
 @pytest.fixture(autouse=True)
@@ -155,3 +158,18 @@ def test_an_engine_that_loses_answers_is_found_out(tmp_path):
     engine.complete = lambda requests, on_done=None: []
     with pytest.raises(DataError, match="without 12 of 12"):
         judge(engine, tmp_path)
+
+
+def test_images_reach_the_engine_and_belong_to_the_prompt_of_the_record(tmp_path):
+    config = ImageConfig(patch=4, merge=2, min_pixels=64, max_pixels=6400)
+    black, white = (np.full((16, 24, 3), value, np.uint8) for value in (0, 255))
+    seen = []
+    for folder, pixels in (("a", black), ("b", black.copy()), ("c", white)):
+        asked = Problem("one", "echo", 1, "en", (Message("user", "en 0", images=(pixels,)),), "0", "", ())
+        engine = ScriptedEngine(good)
+        settings = {"model_id": "m", "model_sha256": "0" * 64, "max_tokens": 50, "modes": ["think"], "images": config}
+        seen.append(run_suite([asked], engine, TOKENIZER, tmp_path / folder, **settings)[0].prompt_sha256)
+        (request,) = engine.asked
+        assert request.images == (patches(pixels, config),)
+        assert prompt_text(request).startswith("<|bos|><|user|>" + IMAGE * 6 + "en 0<|end|>")
+    assert seen[0] == seen[1] != seen[2]

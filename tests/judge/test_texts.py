@@ -11,7 +11,7 @@ from dokja.errors import DataError
 from dokja.judge.baselines import ByteNgram, xz_bits_per_byte
 from dokja.judge.texts import TEXTS, aggregate, judge_texts
 from dokja.model.decoder import Decoder
-from dokja.model.families import exaone4
+from dokja.model.families import export
 from dokja.model.spec import ModelSpec
 from dokja.text.chat import BOS, END
 from dokja.text.tokenizer import train_tokenizer
@@ -32,7 +32,7 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     spec = ModelSpec(vocab=320, width=32, layers=2, heads=4, kv_heads=2, head_dim=16, ffn=48, context=32, window=8)
     model = Decoder(spec).init_weights(0)
-    exaone4.export(spec, dict(model.named_parameters()), folder, {"bos": 1, "eos": 2, "pad": 0})
+    export(spec, dict(model.named_parameters()), folder, {"bos": 1, "eos": 2, "pad": 0})
     TOKENIZER.save(folder)
     return folder
 

@@ -8,7 +8,7 @@ from dokja.errors import ConfigError
 from dokja.model import attention
 from dokja.model.decoder import Decoder
 from dokja.model.loss import CHUNK, linear_cross_entropy
-from dokja.model.spec import ModelSpec
+from dokja.model.spec import ModelSpec, MoeSpec
 from dokja.train.loop import document_lengths
 
 SHAPES = [
@@ -17,6 +17,7 @@ SHAPES = [
     {"activation": "relu2", "tied": True, "qk_norm": False},
     {"rope": "all", "pattern": "G", "window": None},
     {"pattern": "LG", "kv_heads": 4, "layers": 3},
+    {"norm": "pre", "moe": MoeSpec(experts=6, active=2, ffn=16)},
 ]
 
 
@@ -149,6 +150,8 @@ def test_the_spec_counts_the_parameters_that_exist(shape):
     assert sum(p.numel() for p in made.parameters()) == s.params
     assert sum(p.numel() for p in made.layers[0].parameters()) == s.layer_params()
     inactive = 0 if s.tied else made.embed.numel()  # the look-up multiplies nothing
+    for moe in (layer.moe for layer in made.layers if hasattr(layer, "moe")):
+        inactive += sum(w.numel() * 4 // 6 for w in (moe.up_weight, moe.down_weight))  # 4 of 6 are not chosen
     assert s.active_params == s.params - inactive
 
 

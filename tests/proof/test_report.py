@@ -188,3 +188,14 @@ def test_rows_of_repeats_show_more_than_one_try(tmp_path):
     shutil.rmtree(run / "judge")
     judge(run, [answer(n, repeat=r, score=float(r == 0)) for n in range(3) for r in range(2)])
     assert "at least one of k right" in Page(page(read_run(run))).text
+
+
+def test_a_mixture_of_experts_shows_how_evenly_it_was_used_and_a_dense_model_does_not(run):
+    assert "busiest expert" not in Page(page(read_run(run))).text
+    path = run / "pretrain" / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    loads = {"expert_load_worst": 2.5, "expert_load_mean": 1.25, "experts_dead": 0.125}
+    path.write_text("".join(json.dumps({**row, **loads}) + "\n" for row in rows))
+    found = Page(page(read_run(run))).text
+    for words in ("busiest expert", "worst layer", "가장 바쁜 전문가의 몫", "Experts without a token"):
+        assert words in found

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from dokja.errors import ConfigError
 from dokja.recipe.check import check
 from dokja.recipe.derive import batch_rows, derive, half_divisor, parameters
 from dokja.recipe.load import explain_recipe
@@ -41,8 +42,21 @@ def gaps(section: BaseModel, prefix: str = "") -> list[str]:
 def test_only_what_may_be_absent_is_left_open() -> None:
     whole, _ = derive(recipe(4, **STAGES))
     assert {gap.rpartition(".")[2] for gap in gaps(whole)} == {
-        "threads", "ema", "preference", "rl", "rope_scaling", "moe", "mtp", "vision",
+        "threads", "init", "lora", "ema", "preference", "rl", "rope_scaling", "moe", "mtp", "vision",
+        "balance_rate", "balance_loss",
     }  # fmt: skip
+
+
+def test_only_a_mixture_of_experts_is_balanced_and_a_short_run_moves_its_biases_faster() -> None:
+    whole, _ = derive(recipe(4, model={"moe": {"experts": 8, "active": 2}}, pretrain={"tokens": 8_000_000}, sft={}))
+    assert whole.pretrain and whole.sft
+    assert (whole.sft.balance_rate, whole.pretrain.balance_loss) == (0.01, 0.0001)
+    long, _ = derive(recipe(4, model={"moe": {"experts": 8, "active": 2}}, pretrain={"tokens": 10**12}))
+    assert long.pretrain and long.pretrain.balance_rate == 0.0001
+    check(whole)
+    bare, _ = derive(recipe(4, pretrain={"balance_rate": 0.1}))
+    with pytest.raises(ConfigError, match=r"pretrain\.balance_rate.*no experts"):
+        check(bare)
 
 
 @given(st.integers(1, 12), st.integers(1, 4096))
@@ -105,3 +119,19 @@ def test_every_key_in_use_has_one_row() -> None:
     assert len(keys) == len(set(keys))
     assert {"scale", "model.width", "pretrain.lr_matrix", "judge.budget", "release.name"} <= set(keys)
     assert all(row.formula for row in rows if row.source == "derived")
+
+
+def test_the_image_token_is_the_markers_id():
+    from dokja.recipe.derive import IMAGE_TOKEN
+    from dokja.text.chat import IMAGE, SPECIALS
+
+    assert SPECIALS[IMAGE_TOKEN] == IMAGE
+
+
+def test_two_tokens_ahead_are_learned_where_there_is_a_head_for_it() -> None:
+    with_head, rows = derive(recipe(4, model={"mtp": {}}, pretrain={}, sft={"mtp_loss": 0.0}))
+    assert with_head.pretrain and with_head.pretrain.mtp_loss == 0.1
+    assert with_head.sft and with_head.sft.mtp_loss == 0.0
+    assert any(row.key == "pretrain.mtp_loss" and row.formula for row in rows)
+    bare, _ = derive(recipe(4, pretrain={}))
+    assert bare.pretrain and bare.pretrain.mtp_loss == 0.0

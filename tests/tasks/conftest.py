@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dokja.tasks.registry import TASKS
 
-CELLS = [(name, level, language) for name, task in TASKS.items() for level in task.levels for language in ("ko", "en")]
+CELLS = [
+    (name, level, language)
+    for name, task in TASKS.items()
+    if not task.needs_images
+    for level in task.levels
+    for language in ("ko", "en")
+]
 
 
 def pytest_generate_tests(metafunc):

@@ -15,7 +15,7 @@ from itertools import islice
 import pytest
 
 from dokja.errors import ConfigError, DataError
-from dokja.tasks.registry import TASKS, get_tasks
+from dokja.tasks.registry import get_tasks
 from dokja.tasks.splits import EVAL_SEEDS, TRAIN_SEEDS, eval_set, prompt_key, prompt_keys, train_stream
 from dokja.tasks.textbook import documents
 
@@ -45,7 +45,7 @@ def test_prompts_given_to_either_side_are_kept_out_of_it():
 
 def test_cells_are_balanced():
     per_cell = Counter((p.task, p.level, p.language) for p in eval_set(get_tasks(), 3))
-    assert set(per_cell.values()) == {3} and len(per_cell) == 2 * sum(len(t.levels) for t in TASKS.values())
+    assert set(per_cell.values()) == {3} and len(per_cell) == 2 * sum(len(t.levels) for t in get_tasks())
     trained = list(train_stream(get_tasks(), 24 * 12, seed=3))
     assert set(Counter((p.task, p.language) for p in trained).values()) == {12}
     assert set(Counter(p.level for p in trained if p.task == "sum").values()) == {8}

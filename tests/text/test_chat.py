@@ -73,8 +73,8 @@ def test_an_empty_thought_is_no_thought():
 
 
 def test_what_cannot_be_shown_is_refused_with_a_sentence():
-    with pytest.raises(DokjaError, match="images"):
-        render([Message("user", "look", images=("a.png",))])
+    with pytest.raises(DokjaError, match="uint8"):
+        Message("user", "look", images=("a.png",))
     with pytest.raises(DokjaError, match="Use one of system, user, assistant, tool"):
         Message("bot", "x")
     with pytest.raises(DokjaError, match="Only assistant messages"):
@@ -97,7 +97,8 @@ def test_api_messages_are_read_in_their_usual_variants():
     for bad in ("[1]", "{", 3, None):
         with pytest.raises(DokjaError, match="cannot be read"):
             Message.from_dict(raw | {"tool_calls": [{"name": "f", "arguments": bad}]})
-    with pytest.raises(DokjaError, match="must be text"):
-        Message.from_dict({"role": "user", "content": [{"type": "image_url"}]})
+    for content in ([{"type": "audio"}], [1], {"text": "x"}, [{"type": "text"}]):
+        with pytest.raises(DokjaError, match="must be text"):
+            Message.from_dict({"role": "user", "content": content})
     with pytest.raises(DokjaError, match="role"):
         Message.from_dict({"content": "x"})

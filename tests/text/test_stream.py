@@ -6,7 +6,7 @@ from dokja.text.stream import MarkerSplitter, Piece, StreamDecoder
 
 def byte_decoder() -> StreamDecoder:
     """One token a byte: every character beyond ASCII is split over tokens."""
-    return StreamDecoder([b""] * len(SPECIALS) + [bytes([b]) for b in range(256)])
+    return StreamDecoder([b""] * len(SPECIALS) + [bytes([b]) for b in range(256)], dict(enumerate(SPECIALS)))
 
 
 def ids(raw: bytes) -> list[int]:

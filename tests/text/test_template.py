@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from dokja.text.chat import SPECIALS, Message, Segment, ToolCall, render, text_of
@@ -51,10 +52,26 @@ def test_the_template_reads_the_variants_of_the_api(peer):
     assert peer.apply_chat_template(talk, tokenize=False) == text_of(render(messages))
 
 
+def test_the_template_shows_images_as_render_does(peer):
+    picture = np.zeros((2, 3, 3), np.uint8)
+    call = Message("assistant", "", "R", (ToolCall("draw", {}),))
+    for text in ("", "무엇입니까?"):
+        talk = [Message("user", text, images=(picture, picture)), call, Message("tool", text, images=(picture,))]
+        theirs = peer.apply_chat_template([m.to_dict() for m in talk], tokenize=False)
+        assert theirs == text_of(render(talk))
+        assert theirs.count("<|image|>") == 3
+    parts = [{"type": "text", "text": t} for t in ("a", "", "b")]
+    parts.insert(1, {"type": "image", "image": picture})
+    raw = {"role": "user", "content": parts}
+    theirs = peer.apply_chat_template([raw], tokenize=False)
+    assert theirs == text_of(render([Message.from_dict(raw)])) == "<|bos|><|user|><|image|>a\nb<|end|>"
+
+
 def test_the_template_refuses_what_render_refuses(peer):
-    for message in ({"role": "bot", "content": "x"}, {"role": "user", "content": [{"type": "image"}]}):
+    image = [{"type": "image"}]
+    for role, content in (("bot", "x"), ("user", [{"type": "audio"}]), ("system", image), ("assistant", image)):
         with pytest.raises(Exception, match=r"Use system, user|Only text"):
-            peer.apply_chat_template([message], tokenize=False)
+            peer.apply_chat_template([{"role": role, "content": content}], tokenize=False)
 
 
 def test_transformers_encodes_the_same_ids(peer, tokenizer, corpus_texts):
@@ -75,7 +92,7 @@ def test_transformers_encodes_rendered_conversations_the_same(peer, tokenizer, c
 
 
 def test_transformers_knows_the_markers(peer):
-    assert peer.convert_tokens_to_ids(list(SPECIALS)) == list(range(11))
+    assert peer.convert_tokens_to_ids(list(SPECIALS)) == list(range(12))
     assert (peer.bos_token, peer.eos_token, peer.pad_token) == ("<|bos|>", "<|end|>", "<|pad|>")
     assert set(peer.all_special_tokens) == set(SPECIALS)
 

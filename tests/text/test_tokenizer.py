@@ -55,8 +55,8 @@ def test_text_that_spells_a_marker_never_becomes_one(tokenizer):
 
 
 def test_markers_have_the_first_ids_and_no_bytes(tokenizer):
-    assert [tokenizer.special_id(name) for name in SPECIALS] == list(range(11))
-    assert {tokenizer.token_bytes(i) for i in range(11)} == {b""}
+    assert [tokenizer.special_id(name) for name in SPECIALS] == list(range(12))
+    assert {tokenizer.token_bytes(i) for i in range(12)} == {b""}
     assert tokenizer.decode([1, 4]) == ""
     assert tokenizer.decode([1, 4], markers=True) == "<|bos|><|user|>"
     with pytest.raises(DataError, match="no marker"):
@@ -95,20 +95,20 @@ def test_the_same_texts_give_the_same_file_in_another_process(tokenizer, tmp_pat
 
 
 def test_a_vocabulary_without_room_for_the_bytes_is_refused():
-    with pytest.raises(ConfigError, match=">= 267"):
-        train_tokenizer(["a"], 266)
-    assert train_tokenizer(["a"], 267).vocab_size == 267
+    with pytest.raises(ConfigError, match=">= 268"):
+        train_tokenizer(["a"], 267)
+    assert train_tokenizer(["a"], 268).vocab_size == 268
 
 
 def test_a_small_text_gives_fewer_tokens_than_asked_for():
-    assert train_tokenizer(["a b"], 1000).vocab_size == 267
+    assert train_tokenizer(["a b"], 1000).vocab_size == 268
 
 
 def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     again = Tokenizer.load(tmp_path)
     assert again.sha256 == tokenizer.sha256
-    assert again.vocab_size == tokenizer.vocab_size > 267
+    assert again.vocab_size == tokenizer.vocab_size > 268
     assert again.encode_batch(AWKWARD) == tokenizer.encode_batch(AWKWARD)
     again.save(tmp_path / "copy")
     assert (tmp_path / "copy/tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_tokenizer_of_ours_is_refused_and_named(tokenizer, tmp
     with pytest.raises(DataError, match=r"tokenizer\.json"):
         Tokenizer.load(tmp_path)
     path.write_text(whole.replace("<|user|>", "<|human|>"), encoding="utf-8")
-    with pytest.raises(DataError, match="markers at ids 0 to 10"):
+    with pytest.raises(DataError, match="markers at ids 0 to 11"):
         Tokenizer.load(tmp_path)
     raw = json.loads(whole)
     raw["model"]["vocab"]["日"] = raw["model"]["vocab"].pop("a")

@@ -19,7 +19,7 @@ from dokja.data.shards import ShardSet, ShardWriter
 from dokja.errors import CheckpointError, DokjaError
 from dokja.ledger.metrics import TIMING_KEYS, read_metrics
 from dokja.model.decoder import Decoder
-from dokja.model.spec import ModelSpec
+from dokja.model.spec import ModelSpec, MoeSpec
 from dokja.recipe.schema import TrainConfig
 from dokja.train import checkpoint, distributed, loop
 from dokja.train.compiled import Runner
@@ -64,15 +64,19 @@ def config(**changes):
     return TrainConfig(**(base | changes))
 
 
-def new_model():
-    spec = ModelSpec(vocab=VOCAB, width=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=48, context=SEQ, window=8)
+EXPERTS = {"norm": "pre", "moe": MoeSpec(experts=4, active=2, ffn=16)}
+
+
+def new_model(**shape):
+    sizes = dict(vocab=VOCAB, width=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=48, context=SEQ, window=8)
+    spec = ModelSpec(**(sizes | shape))
     return Decoder(spec).init_weights(0)
 
 
-def run(folder, shards, *, said=None, identity=None, **options):
+def run(folder, shards, *, said=None, identity=None, shape=None, **options):
     """Trains a fresh model in `folder`, or goes on where the folder stands; returns (model, spent)."""
     c = config(**options.pop("config", {}))
-    model = new_model()
+    model = new_model(**(shape or {}))
     loader = Loader([(shards, 1.0)], SEQ, ROWS, 0)
     plan = Plan(
         c, c.steps, Language(np.ones(VOCAB, dtype=np.int64)), loader, ROWS, Path(folder),
@@ -163,6 +167,27 @@ def test_killed_and_started_again_it_ends_bit_for_bit_the_same(shards, tmp_path,
     assert_equal_runs(tmp_path / "whole", tmp_path / "cut")
     assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), model.parameters(), strict=True))
     assert spent.targets == sum(row["targets"] for row in lines(tmp_path / "cut"))
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_with_experts_it_ends_bit_for_bit_the_same_too_and_its_biases_have_moved(shards, tmp_path, step):
+    options = {"shape": EXPERTS, "config": {"balance_rate": 0.01, "balance_loss": 0.001}}
+    run(tmp_path / "whole", shards, **options)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", shards, progress=stop_at(step), **options)
+    run(tmp_path / "cut", shards, **options)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "cut")
+    bias = tensors(tmp_path / "cut")["model.safetensors", "layers.1.moe.router_bias"]
+    assert bias.abs().max() > 0.01
+    assert all(row["expert_load_worst"] >= row["expert_load_mean"] >= 1 for row in lines(tmp_path / "cut"))
+
+
+def test_a_frozen_router_keeps_weights_and_biases_while_the_experts_learn(shards, tmp_path):
+    before = {n: p.detach().clone() for n, p in new_model(**EXPERTS).named_parameters()}
+    changes = {"balance_rate": 0.01, "balance_loss": 0.1}
+    model, _ = run(tmp_path, shards, shape=EXPERTS, config=changes, frozen=("router",))
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) == ("router" in name), name
 
 
 def test_with_averaging_the_model_ends_as_the_average(shards, tmp_path):
@@ -352,22 +377,29 @@ def free_port():
         return s.getsockname()[1]
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(shards, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
+def three_steps(folder, shards, experts):
     changes = {"tokens": 3 * ROWS * SEQ, "checkpoint_every": 1, "keep": 3}
-    run(one, shards, config=changes)
+    balance = {"balance_rate": 0.01, "balance_loss": 0.01} if experts else {}
+    run(folder, shards, shape=EXPERTS if experts else {}, config=changes | balance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experts", ["", "experts"])
+def test_two_processes_train_as_one(shards, tmp_path, experts):
+    one, two = tmp_path / "one", tmp_path / "two"
+    three_steps(one, shards, experts)
     env = {
         **os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
         "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path),
     }  # fmt: skip
-    command = [sys.executable, __file__, str(shards.path), str(two)]
+    command = [sys.executable, __file__, str(shards.path), str(two), experts]
     both = [subprocess.Popen(command, env={**env, "RANK": str(r)}, stderr=subprocess.PIPE, text=True) for r in range(2)]
     errors = [p.communicate(timeout=240)[1] for p in both]
     assert [p.returncode for p in both] == [0, 0], errors
     for row, alone in zip(lines(two), lines(one), strict=True):
         assert row["tokens"] == alone["tokens"] and row["targets"] == alone["targets"]
         assert row["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+        assert row.get("expert_load_worst", 0) == pytest.approx(alone.get("expert_load_worst", 0), rel=0.02)
     first = tensors(one, 1)
     for key, t in tensors(two, 1).items():
         if key[1].startswith(("muon.", "adam.")):  # after one step these are the gradients, up to a factor
@@ -377,7 +409,7 @@ def test_two_processes_train_as_one(shards, tmp_path):
 if __name__ == "__main__":
     distributed.start(CPU)
     torch.use_deterministic_algorithms(True)
-    run(sys.argv[2], ShardSet.open(sys.argv[1]), config={"tokens": 3 * ROWS * SEQ, "checkpoint_every": 1, "keep": 3})
+    three_steps(sys.argv[2], ShardSet.open(sys.argv[1]), sys.argv[3])
 
 
 def test_frozen_parameters_keep_their_values_and_the_rest_moves(shards, tmp_path):

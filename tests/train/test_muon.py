@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from dokja.model.decoder import Decoder
-from dokja.model.spec import ModelSpec
-from dokja.train.muon import Muon, orthogonalise
+from dokja.model.spec import ModelSpec, MoeSpec
+from dokja.train import muon as module
+from dokja.train.muon import Muon, matrices, orthogonalise
 from dokja.train.optim import Optimizer, row_splits
 
 SHAPES = [(24, 16), (16, 24), (16, 16), (40, 16)]
@@ -49,6 +50,55 @@ def test_in_bf16_it_differs_from_torch_by_rounding_only():
         assert (a - b).norm() < 0.1 * (b - before).norm()
 
 
+def test_every_experts_gate_and_up_move_as_torch_moves_them_alone(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
+    experts, half, width = 3, 8, 16
+    ours = nn.Parameter(random(experts, 2 * half, width))
+    theirs = [nn.Parameter(part.clone()) for part in ours.detach().flatten(0, 1).split(half)]
+    muon = Muon([(ours, [half, half] * experts)], weight_decay=0.1, dtype=torch.float32)
+    reference = torch.optim.Muon(theirs, lr=0.03, weight_decay=0.1, momentum=0.95, adjust_lr_fn="original")
+    for step in range(3):
+        ours.grad = random(*ours.shape, seed=step) * torch.tensor([1.0, 1e3, 1e-3])[:, None, None]
+        for p, g in zip(theirs, ours.grad.flatten(0, 1).split(half), strict=True):
+            p.grad = g.clone()
+        muon.step(0.03)
+        reference.step()
+    for a, b in zip(ours.detach().flatten(0, 1).split(half), theirs, strict=True):
+        torch.testing.assert_close(a, b.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_expert_without_a_token_only_decays():
+    p = nn.Parameter(random(2, 8, 8))
+    before = p.detach().clone()
+    p.grad = random(2, 8, 8, seed=1)
+    p.grad[1] = 0
+    Muon([(p, [8, 8])], weight_decay=0.5, dtype=torch.float32).step(0.1)
+    torch.testing.assert_close(p.detach()[1], before[1] * 0.95)
+    assert (p.detach()[0] - before[0] * 0.95).abs().min() > 0
+
+
+def test_matrices_are_views_that_cover_every_row_once():
+    t = torch.zeros(3, 10, 4)
+    parts = matrices(t, [5, 5] * 3)
+    assert [tuple(part.shape) for part in parts] == [(6, 5, 4)]
+    for part in matrices(t.view(30, 4), [16, 7, 7]):
+        part += 1
+    assert (t == 1).all()
+
+
+def test_small_batches_move_as_large_ones_do(monkeypatch):
+    found = []
+    for limit in (1 << 24, 300):
+        monkeypatch.setattr(module, "BATCH", limit)
+        p = nn.Parameter(random(5, 16, 8))
+        muon = Muon([(p, [8, 8] * 5)], dtype=torch.float32)
+        p.grad = random(5, 16, 8, seed=1)
+        assert [sum(t.numel() for t, _, _ in batch) <= limit for _, batch in muon._batches()].count(False) == 0
+        muon.step(0.1)
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
 def test_fused_parts_are_not_coupled():
     whole = nn.Parameter(random(40, 16))
     start = whole.detach().clone()
@@ -84,10 +134,10 @@ def test_no_gradient_no_step():
     assert torch.equal(p.detach(), before)
 
 
-def small_model(activation="swiglu"):
+def small_model(activation="swiglu", moe=None):
     return Decoder(
         ModelSpec(vocab=40, width=32, layers=2, heads=4, kv_heads=2, head_dim=16, ffn=48, context=32, window=8,
-                  activation=activation)
+                  activation=activation, moe=moe)
     ).init_weights(0)  # fmt: skip
 
 
@@ -98,6 +148,17 @@ def test_row_splits_are_the_matrices_of_the_official_layout(activation):
     assert rows["layers.0.qkv_weight"] == [64, 32, 32]
     assert rows["layers.0.up_weight"] == ([48, 48] if activation == "swiglu" else [48])
     assert rows["layers.0.out_weight"] == [32] and rows["layers.0.down_weight"] == [32]
+
+
+def test_row_splits_of_experts_are_those_of_one():
+    model = small_model(moe=MoeSpec(experts=4, active=2, ffn=16, shared=2))
+    optimizer = Optimizer(model, RATES, weight_decay=0.1)
+    splits = dict(zip(optimizer.matrices, [rows for _, rows in optimizer.muon.parameters], strict=True))
+    assert splits["layers.1.moe.up_weight"] == [16, 16] * 4 and splits["layers.1.moe.down_weight"] == [32] * 4
+    assert splits["layers.1.moe.shared_up_weight"] == [32, 32]
+    assert "layers.1.moe.router_weight" not in splits
+    assert {g["name"]: g["rate"] for g in optimizer.adam.param_groups}["layers.1.moe.router_weight"] == "lr_other"
+    assert not any("router_bias" in name for name in optimizer.state())
 
 
 def test_every_parameter_is_moved_by_exactly_one_rate():

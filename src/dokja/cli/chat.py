@@ -19,33 +19,50 @@ if TYPE_CHECKING:
 
 def chat(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A release folder, a run folder or a run's name.")],
-    think: Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")] = True,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Think before answering; else the model's default.")
+    ] = None,
     thoughts: Annotated[bool, typer.Option("--thoughts", help="Leave the thoughts on the screen.")] = False,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, thought included.")] = 512,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 answers greedily.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus kept when sampling.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="0 answers greedily; else as the model's makers recommend.")
+    ] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus kept when sampling.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     budget: Annotated[int | None, typer.Option(min=1, help="Tokens a thought may take before it is closed.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of this program, ko or en; else the locale's.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
 ) -> None:
-    """Talk to a model. Inside: /think and /no_think switch the mode, /reset forgets, /quit leaves."""
+    """Talk to a model. Inside: /think and /no_think switch the mode, /image FILE shows a picture with the next message,
+    /reset forgets, /quit leaves."""
     folder = find_model(model, runs)
     # After the name is known to be right: these load torch, which takes seconds.
     from dokja.cli.session import Sampling, Session
     from dokja.engine.load import load_engine
 
     engine, tokenizer, info = load_engine(folder)
+    advised, words = info["sampling"], pick_language(language)
+    sampling = Sampling(
+        max_tokens,
+        advised.temperature if temperature is None else temperature,
+        advised.top_p if top_p is None else top_p,
+        seed,
+        budget,
+        advised.top_k if temperature is None else 0,
+    )
+    if advised.ignored and temperature is None:
+        print(say("ignored", words, names=", ".join(advised.ignored)), file=sys.stderr)
     session = Session(
         engine,
         tokenizer,
         context=info["spec"]["context"],
-        sampling=Sampling(max_tokens, temperature, top_p, seed, budget),
+        sampling=sampling,
         thinking=think,
         system=system,
+        images=info["images"],
+        style=info["style"],
     )
-    words = pick_language(language)
     if sys.stdin.isatty() and sys.stdout.isatty():
         talk(session, info["name"], words, thoughts)
     else:
@@ -57,12 +74,30 @@ def command(session: "Session", line: str, language: Language) -> str | None:
     if line == "/quit":
         return None
     if line in ("/think", "/no_think"):
+        if not session.style.supports("think" if line == "/think" else "direct"):
+            return say("one_mode", language)
         session.thinking = line == "/think"
         return say("think_on" if session.thinking else "think_off", language)
     if line == "/reset":
         session.reset()
         return say("reset", language)
+    if line.startswith("/image "):
+        return attach(session, line.removeprefix("/image ").strip(), language)
     return say("unknown", language, command=line.split()[0])
+
+
+def attach(session: "Session", path: str, language: Language) -> str:
+    """Show an image file with the next message; the sentence to print."""
+    from dokja.text.images import read_image
+
+    if session.images is None:
+        return say("blind", language)
+    try:
+        session.pending.append(read_image(Path(path).expanduser()))
+    except DokjaError as error:
+        return str(error)
+    height, width, _ = session.pending[-1].shape
+    return say("image", language, path=path, width=width, height=height)
 
 
 def pipe(session: "Session", language: Language, thoughts: bool) -> None:

@@ -13,11 +13,15 @@ def judge(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A release folder, a run folder or a run's name.")],
     tasks: Annotated[str, typer.Option(help="Families, separated by commas.")] = "all",
     languages: Annotated[str, typer.Option(help="Languages to ask in.")] = "ko,en",
-    modes: Annotated[str, typer.Option(help="think: a thought first; direct: at once.")] = "think,direct",
+    modes: Annotated[
+        str | None, typer.Option(help="think: a thought first; direct: at once. All that the model knows by default.")
+    ] = None,
     per_cell: Annotated[int, typer.Option(min=1, help="Problems per family, level and language.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Answers per problem and mode; pass@k needs k.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 answers greedily.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus kept when sampling.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="0 answers greedily; else as the model's makers recommend.")
+    ] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus kept when sampling.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, thought included.")] = 384,
     budget: Annotated[int | None, typer.Option(min=1, help="Tokens a thought may take before it is closed.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which problems are drawn, and the sampling.")] = 0,
@@ -25,9 +29,8 @@ def judge(
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
 ) -> None:
     """Ask held-out problems, keep every answer as a record, print pass@1 with 95 % intervals. Resumes when killed."""
-    asked: Any = _split(modes)
-    wrong = [mode for mode in asked if mode not in ("think", "direct")]
-    if wrong or not asked:
+    asked: Any = None if modes is None else _split(modes)
+    if asked is not None and (not asked or any(mode not in ("think", "direct") for mode in asked)):
         raise ConfigError(f"--modes {modes}: name think, direct or both, separated by a comma.")
     folder = find_model(model, runs)
     # After the arguments are known to be right: these load torch, which takes seconds.

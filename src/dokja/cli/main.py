@@ -12,7 +12,9 @@ import dokja
 from dokja.cli.build import build
 from dokja.cli.chat import chat
 from dokja.cli.doctor import doctor
+from dokja.cli.export import export
 from dokja.cli.judge import judge
+from dokja.cli.plan import plan
 from dokja.cli.show import show
 from dokja.errors import DokjaError
 
@@ -23,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (build, show, judge, chat, doctor):
+for verb in (build, show, plan, judge, chat, export, doctor):
     app.command()(verb)
 
 

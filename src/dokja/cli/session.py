@@ -5,10 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
+from dokja.engine.answers import closing_ids, encode_prompt, stop_ids
 from dokja.engine.api import Event, Request
 from dokja.errors import DokjaError
-from dokja.text.chat import END, THINK_END, Message, render
-from dokja.text.parse import Delta, StreamParser
+from dokja.text.chat import Message
+from dokja.text.images import ImageConfig, Patches
+from dokja.text.parse import Delta
+from dokja.text.style import Style
+from dokja.text.styles import DOKJA
 from dokja.text.tokenizer import Tokenizer
 
 
@@ -28,12 +34,15 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     budget: int | None = None
+    top_k: int = 0
 
 
 class Session:
     """`for delta in session.ask("안녕?")`; afterwards the answer is part of the history.
 
     context: the longest prompt plus answer, in tokens; older turns are left out when the conversation outgrows it.
+    images: the image config of a vision model, which sees what lies in `pending` with the next message. style: the
+    chat format of the model; thinking: None takes its default.
     """
 
     def __init__(
@@ -42,17 +51,22 @@ class Session:
         tokenizer: Tokenizer,
         context: int,
         sampling: Sampling | None = None,
-        thinking: bool = True,
+        thinking: bool | None = None,
         system: str | None = None,
+        images: ImageConfig | None = None,
+        style: Style = DOKJA,
     ) -> None:
         self.engine, self.tokenizer, self.context = engine, tokenizer, context
-        self.sampling, self.thinking = sampling or Sampling(), thinking
+        self.sampling, self.style = sampling or Sampling(), style
+        self.thinking = style.thinking if thinking is None else thinking
+        self.images = images
         self._system = (Message("system", system),) if system else ()
         self.reset()
 
     def reset(self) -> None:
         """Forget the conversation; mode and system prompt stay."""
         self.messages: list[Message] = []
+        self.pending: list[np.ndarray] = []
         self.forgot = False
         self._clear()
 
@@ -64,12 +78,13 @@ class Session:
     def ask(self, text: str) -> Iterator[Delta]:
         """Deltas of the answer. Closing the generator early (Ctrl-C) keeps what was said so far in the history."""
         self._clear()
-        turns = [*self.messages, Message("user", text)]
-        prompt, self.messages = self._fit(turns)
-        parser = StreamParser(self.thinking)
+        shown, self.pending = tuple(self.pending), []
+        turns = [*self.messages, Message("user", text, images=shown)]
+        prompt, images, self.messages = self._fit(turns)
+        parser = self.style.parser(self.thinking, spelled=self.style.spelled_by(self.tokenizer.specials))
         stream = self.tokenizer.stream()
         began = time.perf_counter()
-        events = self.engine.generate([self._request(prompt)])
+        events = self.engine.generate([self._request(prompt, images)])
         try:
             for event in events:
                 self.tokens += 1
@@ -87,31 +102,34 @@ class Session:
             self.thought_closed = parser.closed
             self.messages.append(parser.finish())
 
-    def _request(self, prompt: Sequence[int]) -> Request:
+    def _request(self, prompt: Sequence[int], images: tuple[Patches, ...]) -> Request:
         sampling = self.sampling
         more: dict[str, Any] = {}
         if self.thinking and sampling.budget is not None:
-            more = {"think_budget": sampling.budget, "think_close": (self.tokenizer.special_id(THINK_END),)}
+            more = {"think_budget": sampling.budget, "think_close": closing_ids(self.style, self.tokenizer)}
         return Request(
             id=f"chat-{len(self.messages)}",
             prompt=list(prompt),
             max_tokens=min(sampling.max_tokens, self.context - len(prompt)),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            top_k=sampling.top_k,
             seed=sampling.seed + len(self.messages),
-            stop=(self.tokenizer.special_id(END),),
+            stop=stop_ids(self.style, self.tokenizer),
+            images=images,
             **more,
         )
 
-    def _fit(self, turns: list[Message]) -> tuple[list[int], list[Message]]:
-        """The prompt's ids and the turns that are in it: the oldest exchanges give way to room for an answer."""
+    def _fit(self, turns: list[Message]) -> tuple[list[int], tuple[Patches, ...], list[Message]]:
+        """The prompt's ids and images, and the turns in it: the oldest exchanges give way to room for an answer."""
         room = min(self.sampling.max_tokens, self.context // 2)
         self.forgot = False
         while True:
-            segments = render([*self._system, *turns], thinking=self.thinking, add_generation_prompt=True)
-            prompt = self.tokenizer.encode_segments(segments)[0]
+            prompt, images = encode_prompt(
+                [*self._system, *turns], self.tokenizer, self.images, self.thinking, self.style
+            )
             if len(prompt) + room <= self.context or (len(turns) == 1 and len(prompt) < self.context):
-                return prompt, turns
+                return prompt, images, turns
             if len(turns) == 1:
                 raise DokjaError(
                     f"This message takes {len(prompt)} tokens and the model reads {self.context}. Shorten it."

@@ -1,12 +1,14 @@
 """`dokja show`: every value of a recipe with its formula, or how a run stands. Reads only."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dokja.cli.build import Sets
 from dokja.errors import ConfigError
+from dokja.recipe.imported import Imported
 
 
 def show(
@@ -41,7 +43,12 @@ def show_recipe(path: Path, sets: list[str]) -> None:
 
     from dokja.recipe.load import explain_recipe
 
-    recipe, rows = explain_recipe(path, sets)
+    def look(init: str, written: Mapping[str, Any]) -> Imported:
+        from dokja.road.start import look  # needs torch, which a recipe without `init` does not
+
+        return look(init, written)
+
+    recipe, rows = explain_recipe(path, sets, look)
     table = Table(title=f"{path} · {recipe.name}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("key", no_wrap=True)
     table.add_column("value", justify="right", overflow="fold")

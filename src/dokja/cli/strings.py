@@ -20,11 +20,21 @@ STRINGS: dict[str, dict[Language, str]] = {
     "stopped": {"en": "[stopped]", "ko": "[멈춤]"},
     "think_on": {"en": "The model thinks before it answers.", "ko": "생각한 뒤에 답합니다."},
     "think_off": {"en": "The model answers at once.", "ko": "바로 답합니다."},
+    "one_mode": {"en": "This model knows only one mode.", "ko": "이 모델에는 한 가지 모드만 있습니다."},
+    "ignored": {
+        "en": "The model's makers also recommend {names}, which this engine does not have.",
+        "ko": "모델을 만든 곳이 권하는 {names} 설정은 이 엔진에 없습니다.",
+    },
     "reset": {"en": "The conversation starts anew.", "ko": "대화를 새로 시작합니다."},
     "unknown": {
-        "en": "There is no command {command}. Commands: /think /no_think /reset /quit",
-        "ko": "{command} 명령은 없습니다. 명령: /think /no_think /reset /quit",
+        "en": "There is no command {command}. Commands: /think /no_think /image FILE /reset /quit",
+        "ko": "{command} 명령은 없습니다. 명령: /think /no_think /image 파일 /reset /quit",
     },
+    "image": {
+        "en": "{path} ({width} x {height}) goes with your next message.",
+        "ko": "{path} ({width} x {height}) 그림을 다음 말과 함께 보여 줍니다.",
+    },
+    "blind": {"en": "This model cannot see images.", "ko": "이 모델은 그림을 볼 수 없습니다."},
     "forgot": {
         "en": "[the conversation outgrew the model's context; its oldest turns were left out]",
         "ko": "[대화가 모델의 문맥보다 길어져 오래된 차례를 뺐습니다]",

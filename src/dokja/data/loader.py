@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from dokja.data.batch import Batch, assemble, make_batch
+from dokja.data.batch import Batch, Wanted, assemble, images_of, make_batch, refuse_cuts
 from dokja.data.mixture import Mixture
 from dokja.data.packing import PACKING_VERSION, Rows, pack
 from dokja.data.prefetch import Prefetch
@@ -34,6 +34,7 @@ class Loader:
         for shards, _ in sources:
             if not (shards.lengths > 1).any():
                 raise DataError(f"{shards.path} holds no document of two tokens or more. Give this source some text.")
+            refuse_cuts(shards, seq_len)
         self.seq_len, self.rows_per_batch, self.seed = seq_len, rows_per_batch, seed
         self._weights = [weight for _, weight in sources]
         self._mixture = Mixture(self._weights, seed)
@@ -47,13 +48,13 @@ class Loader:
         rows = self.rows_per_batch // world
         first = step * self.rows_per_batch + rank * rows
         source, index = self._mixture.locate(np.arange(first, first + rows))
-        wanted = []
+        wanted: Wanted = []
         for n, epochs in enumerate(self._epochs):
             places = np.flatnonzero(source == n)
             for plan, picked, of_these in epochs.rows(index[places]):
                 wanted.append((epochs.shards, plan, picked, places[of_these]))
         counts = np.bincount(source, minlength=len(self._epochs))
-        return make_batch(assemble(wanted, rows, self.seq_len), tuple(counts.tolist()))
+        return make_batch(assemble(wanted, rows, self.seq_len), tuple(counts.tolist()), images_of(wanted, rows))
 
     def open(self, step: int, rank: int = 0, world: int = 1) -> Prefetch:
         """The batches from `step` on, prepared ahead of their use; close it, or use `with`."""

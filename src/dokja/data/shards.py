@@ -3,6 +3,8 @@
     tokens-000.bin   uint16 (vocabulary up to 65,536) or uint32, little-endian, documents one after the other
     loss-000.bin     uint8, 1 where the token is to be learnt; only when the writer was given flags
     docs-000.npy     int64, where each document begins in tokens-000.bin, and one last offset: its end
+    pixels-000.bin   uint8, the images of the documents one after the other, each [height, width, 3]; only with images
+    images-000.npy   int64 (images, 4): the document in this file, height, width, where its pixels begin
     shards.json      counts, and bytes and SHA-256 of every file; written last, so a folder without it is unfinished
 
 A document never straddles two files. Reading maps the files into memory; nothing is loaded but the offsets.
@@ -22,6 +24,7 @@ import numpy as np
 
 from dokja.errors import DataError
 from dokja.ledger.hashing import sha256_file, sha256_json
+from dokja.text.images import check_pixels
 
 INDEX = "shards.json"
 FORMAT = 1
@@ -71,12 +74,22 @@ class ShardWriter:
         self._open: dict[str, _HashedFile] = {}
         self._ids: list[np.ndarray] = []
         self._loss: list[np.ndarray] = []
+        self._pixels: list[np.ndarray] = []
+        self._images: list[tuple[int, int, int, int]] = []
+        self._pixel_bytes = 0
         self._waiting = self._shards = 0
         self._offsets = array("q", [0])
-        self.documents = self.tokens = self.loss_tokens = self.utf8_bytes = 0
+        self.documents = self.tokens = self.loss_tokens = self.utf8_bytes = self.images = 0
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for stale in (INDEX, "tokens-*.bin", "loss-*.bin", "docs-*.npy"):  # the index first: half a folder is none
+            for stale in (
+                INDEX,
+                "tokens-*.bin",
+                "loss-*.bin",
+                "docs-*.npy",
+                "pixels-*.bin",
+                "images-*.npy",
+            ):  # the index first: half a folder is none
                 for file in self.path.glob(stale):
                     file.unlink()
         except OSError as error:
@@ -87,9 +100,11 @@ class ShardWriter:
         ids: Sequence[int] | np.ndarray,
         loss_flags: Sequence[int] | Sequence[bool] | np.ndarray | None = None,
         utf8_bytes: int = 0,
+        images: Sequence[np.ndarray] = (),
     ) -> None:
         """One document. `loss_flags[i]` says whether ids[i] is a target to learn; give flags for all documents or for
-        none. `utf8_bytes` counts the raw text, for bits per byte."""
+        none. `utf8_bytes` counts the raw text, for bits per byte. `images` are uint8 [height, width, 3], in the
+        order of their places among the ids."""
         values = np.asarray(ids, dtype=np.int64)
         if values.size and not 0 <= values.min() <= values.max() < self._vocab:
             raise ValueError(f"document {self.documents} has ids outside of 0..{self._vocab - 1}")
@@ -107,6 +122,12 @@ class ShardWriter:
             self.loss_tokens += int(np.count_nonzero(flags))
         else:
             self.loss_tokens += len(values)
+        for pixels in map(check_pixels, images):
+            self._images.append((len(self._offsets) - 1, *pixels.shape[:2], self._pixel_bytes))
+            self._pixels.append(pixels)
+            self._pixel_bytes += pixels.size
+            self._waiting += pixels.size // 4
+        self.images += len(images)
         self._ids.append(values.astype(self._dtype))
         self._offsets.append(self._offsets[-1] + len(values))
         self.documents += 1
@@ -132,6 +153,7 @@ class ShardWriter:
             "utf8_bytes": self.utf8_bytes,
             "tokenizer_sha256": self._tokenizer,
             "files": self._files,
+            **({"images": self.images} if self.images else {}),
         }
         try:
             partial = self.path / (INDEX + ".partial")
@@ -171,28 +193,32 @@ class ShardWriter:
 
     def _flush(self) -> None:
         try:
-            for kind, parts in (("tokens", self._ids), ("loss", self._loss)):
+            for kind, parts in (("tokens", self._ids), ("loss", self._loss), ("pixels", self._pixels)):
                 if parts:
                     name = f"{kind}-{self._shards:03d}.bin"
                     if name not in self._open:
                         self._open[name] = _HashedFile(self.path / name)
-                    self._open[name].write(np.concatenate(parts).tobytes())
+                    self._open[name].write(b"".join(part.tobytes() for part in parts))
         except OSError as error:
             raise self._refusal(error) from error
-        self._ids, self._loss, self._waiting = [], [], 0
+        self._ids, self._loss, self._pixels, self._waiting = [], [], [], 0
 
     def _finish_shard(self) -> None:
         self._flush()
         try:
-            buffer = io.BytesIO()
-            np.save(buffer, np.frombuffer(self._offsets, dtype="<i8"))
-            docs = f"docs-{self._shards:03d}.npy"
-            self._open[docs] = _HashedFile(self.path / docs)
-            self._open[docs].write(buffer.getvalue())
+            tables = {"docs": np.frombuffer(self._offsets, dtype="<i8")}
+            if self._images:
+                tables["images"] = np.array(self._images, dtype="<i8")
+            for kind, table in tables.items():
+                buffer, name = io.BytesIO(), f"{kind}-{self._shards:03d}.npy"
+                np.save(buffer, table)
+                self._open[name] = _HashedFile(self.path / name)
+                self._open[name].write(buffer.getvalue())
             self._files |= {name: file.close() for name, file in self._open.items()}
         except OSError as error:
             raise self._refusal(error) from error
         self._open = {}
+        self._images, self._pixel_bytes = [], 0
         self._offsets = array("q", [0])
         self._shards += 1
 
@@ -213,6 +239,9 @@ class ShardSet:
         self.sha256 = sha256_json(index)
         self.token_files: list[np.ndarray] = []
         self.loss_files: list[np.ndarray] = []
+        self.has_images = "images" in index
+        self._pixels: list[np.ndarray] = []
+        tables = [np.zeros((0, 5), np.int64)]
         starts, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for n in range(index["shards"]):
             offsets = np.load(path / f"docs-{n:03d}.npy")
@@ -221,10 +250,16 @@ class ShardSet:
                 self.loss_files.append(_map(path / f"loss-{n:03d}.bin", np.dtype(np.uint8)))
             if offsets[-1] != len(self.token_files[-1]) or (self.has_loss and offsets[-1] != len(self.loss_files[-1])):
                 raise DataError(f"{path}: tokens, flags and offsets of shard {n} disagree. {_REBUILD.format(path)}")
+            if (path / f"images-{n:03d}.npy").name in index["files"]:
+                self._pixels.append(_map(path / f"pixels-{n:03d}.bin", np.dtype(np.uint8)))
+                table = np.load(path / f"images-{n:03d}.npy")
+                document = table[:, :1] + sum(map(len, lengths))
+                tables.append(np.hstack((document, table[:, 1:], np.full_like(document, len(self._pixels) - 1))))
             starts.append(offsets[:-1])
             lengths.append(np.diff(offsets))
         self.first_document = np.cumsum([len(part) for part in starts])  # of each file; the last one is the count
         self.starts, self.lengths = np.concatenate(starts), np.concatenate(lengths)
+        self._images = np.concatenate(tables)  # document, height, width, first byte, number of the file
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True, tokenizer_sha256: str | None = None) -> "ShardSet":
@@ -249,6 +284,19 @@ class ShardSet:
     def loss(self, n: int) -> np.ndarray:
         """The loss flags (uint8) of document n; all ones when the shards carry none."""
         return self._slice(self.loss_files, n) if self.has_loss else np.ones(int(self.lengths[n]), np.uint8)
+
+    def images(self, n: int) -> tuple[np.ndarray, ...]:
+        """The images of document n, uint8 [height, width, 3] each, views of the file."""
+        first, end = np.searchsorted(self._images[:, 0], (n, n + 1))
+        return tuple(
+            self._pixels[file][at : at + height * width * 3].reshape(height, width, 3)
+            for _, height, width, at, file in self._images[first:end].tolist()
+        )
+
+    @property
+    def longest_with_images(self) -> int:
+        """Tokens of the longest document that holds images; 0 without any."""
+        return int(self.lengths[self._images[:, 0]].max(initial=0))
 
     def _slice(self, files: list[np.ndarray], n: int) -> np.ndarray:
         file = files[int(self.file_of(np.array(n)))]

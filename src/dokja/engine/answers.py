@@ -1,15 +1,42 @@
-"""From a completion to thought and answer, and from an answer to its grade: what the judge and the RL sampler share."""
+"""From messages to a prompt, from a completion to thought and answer, and from an answer to its grade: what chat,
+judge and RL sampler share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dokja.engine.api import Completion
+from dokja.errors import DataError, DokjaError
 from dokja.tasks.problem import Grade, Problem
 from dokja.tasks.registry import TASKS
-from dokja.text.chat import END, THINK, THINK_END, Mode
-from dokja.text.parse import StreamParser
-from dokja.text.tokenizer import Tokenizer
+from dokja.text.chat import THINK_END, Message, Mode
+from dokja.text.images import ImageConfig, Patches, patches, token_count
+from dokja.text.style import Style
+from dokja.text.styles import DOKJA
+from dokja.text.tokenizer import Tokenizer, expand
+
+
+def encode_prompt(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    images: ImageConfig | None,
+    thinking: bool,
+    style: Style = DOKJA,
+) -> tuple[list[int], tuple[Patches, ...]]:
+    """A conversation that waits for its next answer -> its ids, every image's place in full, and the images as patches.
+
+    `images` is the model's image config, None for a model of text alone; then DataError for a conversation with images.
+    """
+    ids, loss = tokenizer.encode_segments(style.render(messages, thinking=thinking, add_generation_prompt=True))
+    pixels = [image for message in messages for image in message.images]
+    if not pixels:
+        return ids, ()
+    if images is None or style.image is None:
+        raise DataError("This conversation holds images, and this model reads text alone. Remove them.")
+    cut = tuple(patches(image, images) for image in pixels)
+    counts = [token_count(image.grid, images.merge) for image in cut]
+    return expand(ids, loss, tokenizer.special_id(style.image), counts)[0], cut
 
 
 @dataclass(frozen=True)
@@ -23,31 +50,49 @@ class Answer:
     wrong_mode: bool
 
 
-def read_answer(completion: Completion, tokenizer: Tokenizer, mode: Mode) -> Answer:
+def stop_ids(style: Style, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids that end an answer."""
+    return tuple(map(tokenizer.special_id, style.stops))
+
+
+def closing_ids(style: Style, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids that close a thought by force; the last one is the closing marker.
+
+    Raises DokjaError where the family has no thoughts, or its tokenizer no token that closes them.
+    """
+    if style.thought is None or style.thought[1] not in tokenizer.specials:
+        raise DokjaError(
+            "A thinking budget needs one token that closes thoughts, and this model has none. Leave the budget out."
+        )
+    return tuple(tokenizer.encode_segments(style.closing)[0])
+
+
+def read_answer(completion: Completion, tokenizer: Tokenizer, mode: Mode, style: Style = DOKJA) -> Answer:
     """Split what the model wrote into thought and answer, and see whether it kept to the mode asked for.
 
     Wrong mode, at once: any marker of a thought. Wrong mode, thinking: a thought left open or left empty, or a second
     one. A marker spelled in ordinary letters inside the answer counts as well: a reader would see it.
     """
-    close, stop = tokenizer.special_id(THINK_END), tokenizer.special_id(END)
-    thinking = mode == "think"
-    parser, stream = StreamParser(thinking), tokenizer.stream()
-    pieces = [piece for token in completion.tokens for piece in stream.feed(token)]
-    pieces += stream.flush()
-    for piece in pieces:
+    thinking, stops = mode == "think", stop_ids(style, tokenizer)
+    parser = style.parser(thinking, spelled=style.spelled_by(tokenizer.specials))
+    stream, raw, reasoning_tokens, open_thought = tokenizer.stream(), "", 0, thinking
+    for token in completion.tokens:
+        for piece in stream.feed(token):
+            raw += piece.text
+            parser.feed(piece)
+        open_thought = open_thought and not parser.closed
+        reasoning_tokens += open_thought and token not in stops
+    for piece in stream.flush():
+        raw += piece.text
         parser.feed(piece)
     message = parser.finish()
-    markers = [p.text for p in pieces if p.special and p.text in (THINK, THINK_END)]
-    spelled = THINK in message.content or THINK_END in message.content
     reasoning = message.reasoning or ""
+    wrong = parser.leaked or any(name in message.content for name in style.thought or ())
     if thinking:
-        wrong = markers != [THINK_END] or not reasoning.strip() or parser.leaked or spelled
-        written = [t for t in completion.tokens if t != stop]
-        reasoning_tokens = written.index(close) if close in written else len(written)
+        wrong = wrong or parser.thoughts != [THINK_END] or not reasoning.strip()
     else:
-        wrong = bool(markers) or parser.leaked or spelled
-        reasoning_tokens = 0
-    return Answer("".join(p.text for p in pieces), reasoning, message.content, reasoning_tokens, wrong)
+        wrong = wrong or bool(parser.thoughts)
+    return Answer(raw, reasoning, message.content, reasoning_tokens, wrong)
 
 
 def grade_answer(problem: Problem, answer: str, truncated: bool) -> Grade:

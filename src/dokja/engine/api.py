@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dokja.errors import ConfigError
+from dokja.text.images import Patches
 
 Finish = Literal["stop", "length", "abort"]
 """Why an answer ended: at one of its stop tokens, at `max_tokens` or the end of the context, or because told to."""
@@ -43,6 +44,8 @@ class Request:
     """Tokens a thought may have before it is closed by force; None never closes one."""
     think_close: tuple[int, ...] = ()
     """Ids written to close a thought. The model writing the last of them itself counts as closing it."""
+    images: tuple[Patches, ...] = ()
+    """In the order of their places in the prompt, which holds the model's image token once for each of their tokens."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError with a sentence where a value cannot be meant."""

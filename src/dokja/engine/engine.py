@@ -1,9 +1,10 @@
-"""Continuous batching: every step gives each running sequence one token; freed slots are filled from the queue.
+"""Continuous batching: every step gives each running sequence a token; freed slots are filled from the queue.
 
     submit ──► waiting ──(a slot is free: prefill, first token)──► running ──(one decode a step)──► Completion
 
 Running sequences lie in slots 0..n-1; when one ends, the last takes its slot, so a finished sequence costs the rest
-nothing. Per step there is one forward, one sampling and one transfer to Python, whatever the number of sequences.
+nothing. Per step there is one forward, one sampling and one transfer to Python, whatever the number of sequences. With
+drafts (`engine.draft`) a step gives each sequence one to `draft` + 1 tokens, as many as were foreseen.
 
 `generate` and `complete` drive a whole set of requests. `submit`, `step` and `abort` are the same engine by hand, for
 whoever has a loop of its own (the server, the RL sampler).
@@ -15,7 +16,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +23,13 @@ import torch
 from torch import Tensor
 
 from dokja.engine.api import Completion, Event, Finish, Request
+from dokja.engine.draft import Drafter, MtpDrafter
 from dokja.engine.forward import Forward
+from dokja.engine.running import Running
 from dokja.engine.sampler import Needs, Sampler
 from dokja.errors import CheckpointError, ConfigError, DokjaError
 from dokja.model.decoder import Decoder
-
-
-@dataclass(slots=True)
-class _Sequence:
-    request: Request
-    limit: int
-    """Tokens it may write: max_tokens, or what the context leaves."""
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    forcing: deque[int] = field(default_factory=deque)
-    """Ids still to be written to close the thought."""
-    open_thought: bool = False
-    """Whether the budget may still have to close the thought."""
-    forced: bool = False
-
-    def completion(self, finish: Finish) -> Completion:
-        request = self.request
-        return Completion(request.id, self.tokens, self.logprobs, finish, self.forced, len(request.prompt))
+from dokja.text.images import token_count
 
 
 class Engine:
@@ -52,7 +37,7 @@ class Engine:
 
     slots: sequences at once. dtype: of weights and cache; scores are fp32 always. chunk: the most tokens of one
     prompt in one pass, prefill_tokens: of all prompts together (padding included); both bound memory, neither
-    changes a result.
+    changes a result. draft: tokens that the model's multi-token head proposes a step; answers are the same with any.
     """
 
     def __init__(
@@ -64,20 +49,26 @@ class Engine:
         device: str = "cpu",
         chunk: int = 512,
         prefill_tokens: int = 2048,
+        draft: int = 0,
     ):
         if min(slots, chunk, prefill_tokens) < 1:
             raise ConfigError(f"slots ({slots}), chunk ({chunk}) and prefill_tokens ({prefill_tokens}) start at 1.")
+        if draft < 0:
+            raise ConfigError(f"draft is {draft}. Use 0 for none, or the tokens to propose a step.")
         self.spec, self.slots = model.spec, slots
-        self._forward = Forward(model, slots, dtype, device, chunk)
-        self._sampler = Sampler(slots, device)
+        self._forward = Forward(model, slots, dtype, device, chunk, draft)
+        self._drafter: Drafter | None = MtpDrafter(self._forward, draft) if draft else None
+        # A place for an image that no image fills would mean nothing, to the trainer least of all.
+        self._sampler = Sampler(slots, device, self.spec.vision.image_token if self.spec.vision else None)
         self._prefill_tokens = prefill_tokens
-        self._waiting: deque[_Sequence] = deque()
-        self._running: list[_Sequence] = []
+        self._waiting: deque[Running] = deque()
+        self._running: list[Running] = []
         self._ids: set[str] = set()
         self._last = torch.zeros(slots, dtype=torch.int64, device=device)
         self._position = torch.zeros(slots, dtype=torch.int64, device=device)  # where _last stands in its sequence
+        self._ahead = torch.arange(draft + 1, device=device)
         self._needs: Needs | None = None  # known until a sequence comes or goes
-        self._prompt_tokens = self._tokens = self._steps = 0
+        self._prompt_tokens = self._tokens = self._steps = self._drafted = self._accepted = 0
         self._seconds = 0.0
 
     # --- whole sets of requests ---------------------------------------------------------------------------------
@@ -98,9 +89,11 @@ class Engine:
                         self.submit(request)
                 if not self._ids:
                     return
-                for event in self.step():
+                events = self.step()
+                ended = {event.id for event in events if event.finish is not None}
+                for event in events:
                     # a reader may abort between two events of one step
-                    if event.finish is not None or event.id in self._ids:
+                    if event.id in ended or event.id in self._ids:
                         yield event
         finally:
             self._clear()
@@ -149,15 +142,36 @@ class Engine:
                 f"Request {name!r} holds token ids outside this model's vocabulary of {self.spec.vocab}. "
                 "Encode it with the tokenizer that lies beside the weights."
             )
+        self._check_images(request)
         if name in self._ids:
             raise DokjaError(f"A request with the id {name!r} is at work already. Give each request its own id.")
-        sequence = _Sequence(request, min(request.max_tokens, room), open_thought=request.think_budget is not None)
+        sequence = Running(request, min(request.max_tokens, room), open_thought=request.think_budget is not None)
         self._ids.add(name)
         self._waiting.append(sequence)
         return name
 
+    def _check_images(self, request: Request) -> None:
+        """Raises DokjaError where the images do not fill the places that the prompt keeps for them."""
+        vision, name = self.spec.vision, request.id
+        if vision is None:
+            if request.images:
+                raise DokjaError(f"Request {name!r} holds images, and this model has no vision tower. Remove them.")
+            return
+        kept = request.prompt.count(vision.image_token)
+        needed = sum(token_count(image.grid, vision.merge) for image in request.images)
+        if kept != needed:
+            raise DokjaError(
+                f"The prompt of request {name!r} keeps {kept} places for images, and its images take {needed}. "
+                "Encode it with engine.answers.encode_prompt."
+            )
+        if any(image.values.shape[1] != vision.patch_values for image in request.images):
+            raise DokjaError(
+                f"The images of request {name!r} were cut for another model. Cut them with the image config that lies "
+                "beside the weights."
+            )
+
     def step(self) -> list[Event]:
-        """Fills free slots from the queue, then gives every running sequence one token. Empty when nothing is left."""
+        """Fills free slots from the queue, then gives every running sequence a token. Empty when nothing is left."""
         events: list[Event] = []
         self._advance(events)
         return events
@@ -177,7 +191,8 @@ class Engine:
         return None
 
     def stats(self) -> dict[str, Any]:
-        """running, waiting, slots now; prompt_tokens, tokens (written), steps, seconds at work, tokens_per_second."""
+        """running, waiting, slots now; prompt_tokens, tokens (written), steps, seconds at work, tokens_per_second;
+        drafted, accepted tokens and their share, acceptance."""
         rate = self._tokens / self._seconds if self._seconds else 0.0
         return {
             "running": len(self._running),
@@ -188,6 +203,9 @@ class Engine:
             "steps": self._steps,
             "seconds": self._seconds,
             "tokens_per_second": rate,
+            "drafted": self._drafted,
+            "accepted": self._accepted,
+            "acceptance": self._accepted / self._drafted if self._drafted else 0.0,
         }
 
     def load_weights(self, path: str | Path) -> None:
@@ -219,12 +237,19 @@ class Engine:
         began = time.perf_counter()
         done = self._admit(events)
         if n := len(self._running):
-            longest = max(len(s.request.prompt) + len(s.tokens) for s in self._running)
-            logits = self._forward.decode(self._last[:n], self._position[:n], longest)
-            self._position[:n].add_(1)
+            longest = max(s.length for s in self._running)
+            last, position, drafts = self._last[:n], self._position[:n], None
+            if self._drafter is None:
+                logits, place = self._forward.decode(last, position, longest), position.add_(1)
+            else:
+                longest += self._drafter.depth
+                drafts = self._drafter.propose(self._running, last, position, longest)
+                place = position[:, None] + self._ahead
+                logits = self._forward.verify(torch.cat((last[:, None], drafts), 1), place, longest)
+                place = place.add_(1).view(-1)
             if self._needs is None:
                 self._needs = self._sampler.needs(0, n)
-            done += self._emit(0, logits, self._needs, events)
+            done += self._emit(0, logits, place, self._needs, events, drafts)
         self._steps += 1
         self._seconds += time.perf_counter() - began
         return done
@@ -232,16 +257,16 @@ class Engine:
     def _admit(self, events: list[Event] | None) -> list[Completion]:
         """Prefills waiting requests into free slots, several at a time: one pass over a few costs little more.
 
-        Requests with one and the same prompt, such as the answers of a group in RL, are read once.
+        Requests with one and the same prompt and images, such as the answers of a group in RL, are read once.
         """
         done: list[Completion] = []
         free = self.slots - len(self._running)
         if not self._waiting or (self._running and free < min(len(self._waiting), max(1, self.slots // 8))):
             return done
-        alike: dict[tuple[int, ...], list[_Sequence]] = {}
+        alike: dict[object, list[Running]] = {}
         for _ in range(min(free, len(self._waiting))):
             sequence = self._waiting.popleft()
-            alike.setdefault(tuple(sequence.request.prompt), []).append(sequence)
+            alike.setdefault((tuple(sequence.request.prompt), sequence.request.images), []).append(sequence)
         groups = sorted(
             alike.values(), key=lambda g: -len(g[0].request.prompt)
         )  # neighbours of like length: no padding
@@ -251,10 +276,10 @@ class Engine:
             groups = groups[size:]
         return done
 
-    def _prefill(self, groups: list[list[_Sequence]], events: list[Event] | None) -> list[Completion]:
+    def _prefill(self, groups: list[list[Running]], events: list[Event] | None) -> list[Completion]:
         """Reads the prompt of each group once, copies it to the slots of the others, and draws first tokens."""
         first, prompts = len(self._running), [g[0].request.prompt for g in groups]
-        logits = self._forward.prefill(first, prompts)
+        logits = self._forward.prefill(first, prompts, [g[0].request.images for g in groups])
         group = [g[0] for g in groups]
         if others := [(row, sequence) for row, g in enumerate(groups) for sequence in g[1:]]:
             rows = [row for row, _ in others]
@@ -269,54 +294,68 @@ class Engine:
             r = sequence.request
             self._sampler.put(slot, r.temperature, r.top_p, r.top_k, r.seed)
         self._prompt_tokens += sum(lengths)
-        return self._emit(first, logits, self._sampler.needs(first, len(self._running)), events)
+        place = self._position[first : first + len(group)]
+        return self._emit(first, logits, place, self._sampler.needs(first, len(self._running)), events)
 
-    def _emit(self, first: int, logits: Tensor, needs: Needs, events: list[Event] | None) -> list[Completion]:
-        """Chooses the next token of the slots from `first` on and does the books; what has ended gives up its slot."""
-        position = self._position[first : first + len(logits)]
+    def _emit(
+        self,
+        first: int,
+        logits: Tensor,
+        place: Tensor,
+        needs: Needs,
+        events: list[Event] | None,
+        drafts: Tensor | None = None,
+    ) -> list[Completion]:
+        """Chooses the next tokens of the slots from `first` on and does the books; what has ended gives up its slot.
+
+        A slot has a row of scores after its newest token and one after each of its drafts, for tokens that will stand
+        at `place`; it takes them up to the first that is not the draft.
+        """
+        running = self._running[first:]
+        count, each = len(running), len(logits) // len(running)
+        guesses: list[list[int]] = [[]] * count if drafts is None else drafts.tolist()
         forced = None
-        if any(sequence.open_thought for sequence in self._running[first:]):
-            must = [self._force(sequence) if sequence.open_thought else -1 for sequence in self._running[first:]]
+        if any(sequence.open_thought for sequence in running):
+            pairs = zip(running, guesses, strict=True)
+            must = [sequence.must_come(guess[:i]) for sequence, guess in pairs for i in range(each)]
             forced = torch.tensor(must, device=logits.device)
-        chosen, scored = self._sampler.draw(logits, first, position, needs, forced)
-        self._last[first : first + len(logits)] = chosen
+        chosen, scored = self._sampler.draw(logits, first, place, needs, forced, each)
         tokens, scores = chosen.tolist(), scored.tolist()
         if not math.isfinite(sum(scores)):
             raise CheckpointError("The model's scores are not finite numbers. Its weights are damaged or diverged.")
-        self._tokens += len(tokens)
         ended: list[tuple[int, Finish]] = []
-        for row, (sequence, token, score) in enumerate(zip(self._running[first:], tokens, scores, strict=True), first):
-            sequence.tokens.append(token)
-            sequence.logprobs.append(score)
-            finish: Finish | None = None
-            if token in sequence.request.stop:
-                finish = "stop"
-            elif len(sequence.tokens) >= sequence.limit:
-                finish = "length"
+        last: list[int] = []  # the row of every slot's newest token
+        taken = 0
+        for number, (sequence, guess) in enumerate(zip(running, guesses, strict=True)):
+            begin = row = number * each
+            for row, draft in enumerate((*guess, -1), begin):
+                finish = sequence.take(tokens[row], scores[row])
+                if events is not None:
+                    events.append(Event(sequence.request.id, tokens[row], scores[row], finish))
+                if finish is not None or tokens[row] != draft:
+                    break
+            last.append(row)
+            taken += row + 1 - begin
             if finish is not None:
-                ended.append((row, finish))
-            if events is not None:
-                events.append(Event(sequence.request.id, token, score, finish))
+                ended.append((first + number, finish))
+        self._tokens += taken
+        if drafts is None:
+            self._last[first : first + count] = chosen
+        else:
+            self._keep(chosen, place, torch.tensor(last, device=chosen.device))
+            self._drafted += count * (each - 1)
+            self._accepted += taken - count
         done = [self._running[row].completion(finish) for row, finish in ended]
         for row, _ in reversed(ended):
             self._remove(row)
         return done
 
-    @staticmethod
-    def _force(sequence: _Sequence) -> int:
-        """The id that must come next because an open thought has used its budget, or -1."""
-        request = sequence.request
-        budget, close = request.think_budget, request.think_close
-        assert budget is not None
-        if not sequence.forcing and not sequence.forced:
-            if sequence.tokens and sequence.tokens[-1] == close[-1]:  # closed by the model itself
-                sequence.open_thought = False
-            elif len(sequence.tokens) >= budget:
-                sequence.forcing.extend(close)
-                sequence.forced = True
-        token = sequence.forcing.popleft() if sequence.forcing else -1
-        sequence.open_thought &= bool(sequence.forcing) or not sequence.forced
-        return token
+    def _keep(self, chosen: Tensor, place: Tensor, row_B: Tensor) -> None:
+        """Every running sequence goes on behind this row of the last `verify`."""
+        n = len(row_B)
+        torch.index_select(chosen, 0, row_B, out=self._last[:n])
+        torch.index_select(place, 0, row_B, out=self._position[:n])
+        self._forward.accept(row_B)
 
     def _remove(self, row: int) -> None:
         """Frees a slot: the last running sequence moves into it."""
@@ -326,6 +365,6 @@ class Engine:
         self._needs = None
         if row != last:
             self._running[row] = moved
-            self._forward.cache.move(last, row, len(moved.request.prompt) + len(moved.tokens))
+            self._forward.cache.move(last, row, moved.length)
             self._sampler.move(last, row)
             self._last[row], self._position[row] = self._last[last], self._position[last]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dokja.engine.engine import Engine
+from dokja.engine.recommended import Recommended, read_recommended
 from dokja.errors import CheckpointError, DataError
 from dokja.ledger.hashing import sha256_file, sha256_json
 from dokja.model.decoder import Decoder
+from dokja.text.images import ImageConfig
+from dokja.text.styles import read_template, style_of
 from dokja.text.template import JINJA
 from dokja.text.tokenizer import Tokenizer
 
@@ -49,27 +51,29 @@ def _weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def load_decoder(folder: Path) -> Decoder:
-    """The decoder of a release folder, whatever family its config.json names."""
+def load_decoder(folder: Path, dtype: torch.dtype | None = None) -> Decoder:
+    """The decoder of a release folder, whatever family its config.json names; its matrices in `dtype` (None: fp32)."""
     if not _weight_files(folder):
         raise DataError(f"{folder} has a {_CONFIG} but no .safetensors weights. Copy the whole release folder.")
     from dokja.model.families import load_model
 
-    return load_model(folder)
+    return load_model(folder, dtype)
 
 
 def load_engine(
-    path: str | Path, *, dtype: torch.dtype = torch.float32, slots: int = 128, device: str = "cpu"
+    path: str | Path, *, dtype: torch.dtype = torch.float32, slots: int = 128, device: str = "cpu", draft: int = 0
 ) -> tuple[Engine, Tokenizer, dict[str, Any]]:
-    """Engine, tokenizer and facts of the model at `path` (see `find_folder`).
+    """Engine, tokenizer and facts of the model at `path` (see `find_folder`); `draft` as in `Engine`.
 
     The facts: name, path, sha256 of the weights file (of the list of hashes where there are several), spec (plain
-    data), template_sha256 of the chat template that lies with it (ours where none does).
+    data), template_sha256 of the chat template that lies with it (ours where none does), images: the ImageConfig of a
+    vision model, None for others; style: the chat format that it speaks; sampling: how to draw its answers, as the
+    makers of an imported model recommend (our own are greedy unless asked otherwise).
     Raises DokjaError with a sentence where something is missing or does not fit together.
     """
     folder = find_folder(path)
-    model = load_decoder(folder).requires_grad_(False)  # read only: the native path need not look for changes
-    tokenizer = Tokenizer.load(folder)
+    model = load_decoder(folder, dtype).requires_grad_(False)  # read only: the native path need not look for changes
+    tokenizer = Tokenizer.load(folder, imported=True)
     if tokenizer.vocab_size > model.spec.vocab:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and its model only {model.spec.vocab}. "
@@ -81,9 +85,12 @@ def load_engine(
         "path": str(folder),
         "sha256": next(iter(hashes.values())) if len(hashes) == 1 else sha256_json(hashes),
         "spec": model.spec.to_dict(),
-        "template_sha256": hashlib.sha256(_template(folder).encode()).hexdigest(),
+        "images": ImageConfig.read(folder) if model.spec.vision else None,
+        "template_sha256": hashlib.sha256((read_template(folder) or JINJA).encode()).hexdigest(),
+        "style": style_of(folder, tokenizer),
+        "sampling": read_recommended(folder) if tokenizer.foreign else Recommended(),
     }
-    return Engine(model, slots=slots, dtype=dtype, device=device), tokenizer, info
+    return Engine(model, slots=slots, dtype=dtype, device=device, draft=draft), tokenizer, info
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -91,18 +98,3 @@ def _name(path: Path, folder: Path) -> str:
     top = path.resolve()
     inner = [part for part in folder.resolve().relative_to(top).parts if part != "weights"]
     return "/".join([top.name, *inner])
-
-
-def _template(folder: Path) -> str:
-    beside = folder / "chat_template.jinja"
-    if beside.is_file():
-        return beside.read_text(encoding="utf-8")
-    try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        return str(config.get("chat_template") or JINJA)
-    except FileNotFoundError:
-        return JINJA
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{folder}/tokenizer_config.json cannot be read ({error}). Restore the release folder."
-        ) from error

@@ -92,6 +92,11 @@ def logprobs(logits_BV: Tensor, tokens_B: Tensor) -> Tensor:
     return logits_BV.log_softmax(-1).gather(-1, tokens_B[:, None])[:, 0]
 
 
+def _copy(x: Tensor) -> Tensor:
+    """A copy with the same strides."""
+    return torch.empty_strided(x.shape, x.stride(), device=x.device, dtype=x.dtype).copy_(x)
+
+
 @dataclass(frozen=True)
 class Needs:
     """What some rows of a batch ask for; spares the others' work when nobody does."""
@@ -104,7 +109,9 @@ class Needs:
 class Sampler:
     """The sampling settings of every slot, as tensors."""
 
-    def __init__(self, slots: int, device: str):
+    def __init__(self, slots: int, device: str, banned: int | None = None):
+        """`banned`: a token that is never drawn, whatever its score; log-probabilities do not know of it."""
+        self._banned = banned
         self._library = load("decode") if device == "cpu" else None
         self._floats = torch.ones(2, slots, device=device)  # temperature, top_p
         self._ints = torch.zeros(2, slots, dtype=torch.int64, device=device)  # top_k, key
@@ -125,46 +132,65 @@ class Sampler:
         filters = ((top_p < 1.0) | (top_k > 0)) & (temperature > 0)
         return Needs(bool((temperature == 0).any()), bool((temperature > 0).any()), bool(filters.any()))
 
-    def sample(self, logits_BV: Tensor, first: int, position_B: Tensor, needs: Needs) -> Tensor:
+    def _settings(self, first: int, rows: int, each: int) -> tuple[Tensor, Tensor]:
+        """(temperature, top_p) and (top_k, key), [2, rows]; every slot has `each` rows, one after the other."""
+        slots = slice(first, first + rows // each)
+        floats, ints = self._floats[:, slots], self._ints[:, slots]
+        return (floats, ints) if each == 1 else (floats.repeat_interleave(each, 1), ints.repeat_interleave(each, 1))
+
+    def sample(self, logits_BV: Tensor, first: int, position_B: Tensor, needs: Needs, each: int = 1) -> Tensor:
         """Tokens [B] for the slots from `first` on; `position_B` is the place of each new token in its sequence."""
         if not needs.drawn:
             return logits_BV.argmax(-1)
-        rows = slice(first, first + len(logits_BV))
-        greedy_B, key_B = self._floats[0, rows] == 0, self._ints[1, rows]
-        p_BV = self._probabilities(logits_BV, rows, needs)
+        floats, ints = self._settings(first, len(logits_BV), each)
+        greedy_B, key_B = floats[0] == 0, ints[1]
+        p_BV = self._probabilities(logits_BV, floats, ints, needs)
         cdf_BV = p_BV.cumsum(-1, dtype=torch.float64)
         # u < 1, so the target lies below the sum and the token found has a probability above 0.
         target_B = uniform(key_B, position_B) * cdf_BV[:, -1]
         drawn_B = torch.searchsorted(cdf_BV, target_B[:, None], right=True)[:, 0].clamp_(max=logits_BV.shape[1] - 1)
         return torch.where(greedy_B, logits_BV.argmax(-1), drawn_B) if needs.greedy else drawn_B
 
-    def _probabilities(self, logits_BV: Tensor, rows: slice, needs: Needs) -> Tensor:
+    def _probabilities(self, logits_BV: Tensor, floats: Tensor, ints: Tensor, needs: Needs) -> Tensor:
         """After temperature (1 for greedy rows) and filters; not renormalised."""
-        (temperature_B, top_p_B), top_k_B = self._floats[:, rows], self._ints[0, rows]
+        (temperature_B, top_p_B), top_k_B = floats, ints[0]
         scale_B = torch.where(temperature_B == 0, 1.0, temperature_B) if needs.greedy else temperature_B
         p_BV = (logits_BV / scale_B[:, None]).softmax(-1)
         return keep_top(p_BV, top_k_B, top_p_B) if needs.filters else p_BV
 
     def draw(
-        self, logits_BV: Tensor, first: int, position_B: Tensor, needs: Needs, forced_B: Tensor | None = None
+        self,
+        logits_BV: Tensor,
+        first: int,
+        position_B: Tensor,
+        needs: Needs,
+        forced_B: Tensor | None = None,
+        each: int = 1,
     ) -> tuple[Tensor, Tensor]:
-        """`sample` and `logprobs` together; `forced_B` holds tokens that must come, -1 where there is none."""
+        """`sample` and `logprobs` together; `forced_B` holds tokens that must come, -1 where there is none.
+
+        Slots have `each` rows of scores, one after the other, for as many places in their sequence.
+        """
+        open_BV = logits_BV
+        if self._banned is not None:
+            open_BV = _copy(logits_BV)
+            open_BV[:, self._banned] = -torch.inf
         if self._library is None:
-            chosen_B = self.sample(logits_BV, first, position_B, needs)
+            chosen_B = self.sample(open_BV, first, position_B, needs, each)
             if forced_B is not None:
                 chosen_B = torch.where(forced_B < 0, chosen_B, forced_B)
             return chosen_B, logprobs(logits_BV, chosen_B)
-        (rows, vocab), slots = logits_BV.shape, slice(first, first + len(logits_BV))
-        filtered_BV = logits_BV
+        rows, vocab = logits_BV.shape
+        floats, ints = self._settings(first, rows // each, 1)
         if needs.filters:
-            hidden_BV = self._probabilities(logits_BV, slots, needs) == 0
-            filtered_BV = torch.empty_strided(logits_BV.shape, logits_BV.stride()).copy_(logits_BV)
-            filtered_BV.masked_fill_(hidden_BV, -torch.inf)
+            hidden_BV = self._probabilities(open_BV, *self._settings(first, rows, each), needs) == 0
+            open_BV = _copy(open_BV) if open_BV is logits_BV else open_BV
+            open_BV.masked_fill_(hidden_BV, -torch.inf)
         tokens_B, logprobs_B = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
-        arrays = (self._floats[0, slots], self._ints[1, slots], position_B, forced_B, tokens_B, logprobs_B)
+        arrays = (floats[0], ints[1], position_B, forced_B, tokens_B, logprobs_B)
         self._library.dokja_draw(
-            *(ctypes.c_void_p(t.data_ptr()) for t in (logits_BV, filtered_BV)),
-            *(ctypes.c_int64(n) for n in (rows, vocab, logits_BV.stride(0))),
+            *(ctypes.c_void_p(t.data_ptr()) for t in (logits_BV, open_BV)),
+            *(ctypes.c_int64(n) for n in (rows, vocab, logits_BV.stride(0), each)),
             *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in arrays),
         )
         return tokens_B, logprobs_B

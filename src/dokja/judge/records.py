@@ -47,6 +47,7 @@ class Sampling:
     top_p: float
     max_tokens: int
     budget: int | None
+    top_k: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Record:
     template_sha256: str
     grader_version: str
     usage: Usage = field(default_factory=Usage)
+    images: tuple[str, ...] = ()
+    """SHA-256 of every image of the prompt, as `tasks.splits.image_sha256` has it."""
 
     @property
     def key(self) -> Key:
@@ -96,6 +99,7 @@ class Record:
         """Read one line's object. Keys of later versions are left out; a missing key raises TypeError."""
         known = {f.name for f in fields(cls)}
         values = {k: v for k, v in raw.items() if k in known}
+        values["images"] = tuple(raw.get("images", ()))
         values["usage"] = Usage(**raw.get("usage", {}))
         values["sampling"] = Sampling(**raw["sampling"])
         return cls(**values)

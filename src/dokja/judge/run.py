@@ -32,9 +32,9 @@ def judge_model(
     languages: Sequence[str] = ("ko", "en"),
     per_cell: int = 10,
     repeats: int = 1,
-    modes: Sequence[Mode] = MODES,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
+    modes: Sequence[Mode] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
     max_tokens: int = 512,
     budget: int | None = None,
     seed: int = 0,
@@ -46,12 +46,20 @@ def judge_model(
     """Judge the model of a folder; a killed run continues where it stopped.
 
     `name` is what the records call the model, by default what the loader calls it; `batch` answers are written at a
-    time. `out` defaults to `judge-<suite>` inside the model's folder, so that another suite never meets this one's
-    records. Raises DokjaError sentences of the loader, the suite and the runner.
+    time. `modes` None asks in all modes that the model knows; `temperature` and `top_p` None draw as its makers
+    recommend (our own models: greedily). `out` defaults to `judge-<suite>` inside the model's folder, so that another
+    suite never meets this one's records. Raises DokjaError sentences of the loader, the suite and the runner.
     """
     suite = build_suite(tasks, per_cell, languages, seed)
     folder = Path(out) if out is not None else Path(model_path) / f"judge-{suite.short}"
     engine, tokenizer, info = load_engine(model_path, slots=batch, device=device)
+    style, recommended = info["style"], info["sampling"]
+    modes = [m for m in MODES if style.supports(m)] if modes is None else modes
+    if temperature is None:
+        temperature, top_k = recommended.temperature, recommended.top_k
+    else:
+        top_k = 0
+    top_p = recommended.top_p if top_p is None else top_p
     there = len(read_records(folder)) if (folder / RECORDS).exists() else 0
     total = len(suite.problems) * len(modes) * repeats
     with Progress(total, "judge", log_path, start=min(there, total)) as progress:
@@ -70,6 +78,9 @@ def judge_model(
             model_sha256=info["sha256"],
             seed=seed,
             progress=progress,
+            images=info["images"],
+            style=style,
+            top_k=top_k,
         )
     settings = {
         "suite_sha256": suite.sha256,
@@ -79,7 +90,7 @@ def judge_model(
         "repeats": repeats,
         "modes": list(modes),
         "seed": seed,
-        **asdict(Sampling(temperature, top_p, max_tokens, budget)),
+        **asdict(Sampling(temperature, top_p, max_tokens, budget, top_k)),
     }
     summary = summarise(records, needs_steps(), settings)
     write_summary(folder, summary)

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dokja.engine.answers import grade_answer, read_answer
+from dokja.engine.answers import closing_ids, encode_prompt, grade_answer, read_answer, stop_ids
 from dokja.engine.api import Completion, Request
 from dokja.errors import ConfigError, DataError
 from dokja.judge.records import Key, Record, RecordLog, Sampling, Usage
 from dokja.ledger.manifest import code_version
 from dokja.tasks.problem import Problem
-from dokja.text.chat import END, MODES, THINK_END, Mode, render, text_of
-from dokja.text.template import JINJA_SHA256
+from dokja.tasks.splits import image_sha256
+from dokja.text.chat import MODES, Mode, text_of
+from dokja.text.images import ImageConfig, Patches
+from dokja.text.style import Style
+from dokja.text.styles import DOKJA
 from dokja.text.tokenizer import Tokenizer
 
 
@@ -84,23 +87,27 @@ def run_suite(
     model_sha256: str,
     seed: int = 0,
     progress: Progress | None = None,
+    images: ImageConfig | None = None,
+    style: Style = DOKJA,
+    top_k: int = 0,
 ) -> list[Record]:
     """Ask every problem in every mode `repeats` times and grade the answers; returns the records in that order.
 
     `max_tokens` bounds an answer, thought included; a thought that reaches `budget` tokens is closed for the model and
-    its record says `forced`. Answers already in `out_dir` are not asked again. Raises DataError where those are of
-    another model, template, sampling or suite, ConfigError where the figures cannot be meant.
+    its record says `forced`. `images` is the image config of a model that sees, `style` the chat format. Answers
+    already in `out_dir` are not asked again. Raises DataError where those are of another model, template, sampling or
+    suite, ConfigError where the figures cannot be meant.
     """
-    _check(modes, repeats, max_tokens, budget)
-    sampling = Sampling(temperature, top_p, max_tokens, budget)
-    origin = Origin(model_id, model_sha256, JINJA_SHA256, code_version(["tasks"]))
+    _check(modes, repeats, max_tokens, budget, style)
+    sampling = Sampling(temperature, top_p, max_tokens, budget, top_k)
+    origin = Origin(model_id, model_sha256, style.sha256, code_version(["tasks"]))
     items = [Item(p, mode, repeat) for mode in modes for p in problems for repeat in range(repeats)]
     if len({item.key for item in items}) != len(items):
         raise ConfigError("Two problems of this suite have the same id, so their answers could not be told apart.")
     with RecordLog(out_dir) as log:
         _check_origin(log, {(p.task, p.id) for p in problems}, origin, sampling, seed)
         open_items = {"\t".join(map(str, item.key)): item for item in items if item.key not in log.records}
-        prompts = {name: _prompt(item, tokenizer) for name, item in open_items.items()}
+        prompts = {name: _prompt(item, tokenizer, images, style) for name, item in open_items.items()}
         started = time.perf_counter()
         done = len(items) - len(open_items)
 
@@ -108,12 +115,12 @@ def run_suite(
             nonlocal done
             item, prompt = open_items[completion.id], prompts[completion.id]
             seconds = time.perf_counter() - started
-            log.append(_record(item, prompt, completion, tokenizer, origin, sampling, seed, seconds))
+            log.append(_record(item, prompt, completion, tokenizer, style, origin, sampling, seed, seconds))
             done += 1
             if progress is not None:
                 progress.update(done)
 
-        requests = [_request(n, item, prompts[n].ids, tokenizer, sampling, seed) for n, item in open_items.items()]
+        requests = [_request(n, item, prompts[n], tokenizer, style, sampling, seed) for n, item in open_items.items()]
         if requests:
             engine.complete(requests, on_done=on_done)
         missing = sum(item.key not in log.records for item in items)
@@ -123,10 +130,14 @@ def run_suite(
         return [log.records[item.key] for item in items]
 
 
-def _check(modes: Sequence[Mode], repeats: int, max_tokens: int, budget: int | None) -> None:
+def _check(modes: Sequence[Mode], repeats: int, max_tokens: int, budget: int | None, style: Style) -> None:
     unknown = [m for m in modes if m not in MODES]
     if unknown or not modes:
         raise ConfigError(f"modes is {list(modes)}. Use some of {', '.join(MODES)}.")
+    if lacking := [m for m in modes if not style.supports(m)]:
+        raise ConfigError(
+            f"A model of the {style.name} format cannot answer in the mode {lacking[0]}. Use {', '.join(style.modes)}."
+        )
     if repeats < 1:
         raise ConfigError(f"repeats is {repeats}. Use 1 for one answer per problem, more for pass@k.")
     if budget is not None and not 0 < budget < max_tokens:
@@ -138,26 +149,36 @@ def _check(modes: Sequence[Mode], repeats: int, max_tokens: int, budget: int | N
 @dataclass(frozen=True)
 class _Prompt:
     ids: list[int]
+    images: tuple[Patches, ...]
     sha256: str
+    """of the rendered text, and of the pixels where there are images"""
 
 
-def _prompt(item: Item, tokenizer: Tokenizer) -> _Prompt:
-    segments = render(item.problem.messages, thinking=item.mode == "think", add_generation_prompt=True)
-    return _Prompt(tokenizer.encode_segments(segments)[0], hashlib.sha256(text_of(segments).encode()).hexdigest())
+def _prompt(item: Item, tokenizer: Tokenizer, images: ImageConfig | None, style: Style) -> _Prompt:
+    messages, thinking = item.problem.messages, item.mode == "think"
+    ids, shown = encode_prompt(messages, tokenizer, images, thinking, style)
+    digest = hashlib.sha256(text_of(style.render(messages, thinking=thinking, add_generation_prompt=True)).encode())
+    for pixels in (image for message in messages for image in message.images):
+        digest.update(f"{pixels.shape}".encode() + pixels.tobytes())
+    return _Prompt(ids, shown, digest.hexdigest())
 
 
-def _request(name: str, item: Item, ids: list[int], tokenizer: Tokenizer, sampling: Sampling, seed: int) -> Request:
+def _request(
+    name: str, item: Item, prompt: _Prompt, tokenizer: Tokenizer, style: Style, sampling: Sampling, seed: int
+) -> Request:
     budget = sampling.budget if item.mode == "think" else None
     return Request(
         id=name,
-        prompt=ids,
+        prompt=prompt.ids,
+        images=prompt.images,
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
+        top_k=sampling.top_k,
         seed=request_seed(seed, item.key),
-        stop=(tokenizer.special_id(END),),
+        stop=stop_ids(style, tokenizer),
         think_budget=budget,
-        think_close=(tokenizer.special_id(THINK_END),) if budget else (),
+        think_close=closing_ids(style, tokenizer) if budget else (),
     )
 
 
@@ -166,13 +187,14 @@ def _record(
     prompt: _Prompt,
     completion: Completion,
     tokenizer: Tokenizer,
+    style: Style,
     origin: Origin,
     sampling: Sampling,
     seed: int,
     seconds: float,
 ) -> Record:
     problem = item.problem
-    answer = read_answer(completion, tokenizer, item.mode)
+    answer = read_answer(completion, tokenizer, item.mode, style)
     grade = grade_answer(problem, answer.content, truncated=completion.finish != "stop")
     return Record(
         task=problem.task,
@@ -202,6 +224,7 @@ def _record(
         template_sha256=origin.template_sha256,
         grader_version=origin.grader_version,
         usage=Usage(len(prompt.ids), len(completion.tokens), answer.reasoning_tokens),
+        images=tuple(map(image_sha256, problem.images)),
     )
 
 

@@ -9,7 +9,7 @@ from dokja.errors import ConfigError
 from dokja.ledger.hashing import sha256_json
 from dokja.tasks.problem import Problem
 from dokja.tasks.registry import TASKS, get_tasks
-from dokja.tasks.splits import eval_set
+from dokja.tasks.splits import eval_set, image_sha256
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,12 @@ def build_suite(
 
 def suite_hash(problems: Sequence[Problem]) -> str:
     """Identity of the questions and their right answers, whatever generated them."""
-    return sha256_json([[p.id, p.task, p.level, p.language, p.prompt, str(p.reference)] for p in problems])
+    return sha256_json(
+        [
+            [p.id, p.task, p.level, p.language, p.prompt, str(p.reference), *map(image_sha256, p.images)]
+            for p in problems
+        ]
+    )
 
 
 def needs_steps() -> frozenset[str]:

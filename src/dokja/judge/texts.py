@@ -141,7 +141,7 @@ def _model_bits(
     device: torch.device | str,
     compile: bool,
 ) -> dict[str, float]:
-    tokenizer = Tokenizer.load(weights_folder)
+    tokenizer = Tokenizer.load(weights_folder, imported=True)
     token_bytes = np.array([len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)])
     for name, shards in heldout.items():
         _refuse_others(name, shards, texts[name], tokenizer, token_bytes)

@@ -49,6 +49,8 @@ class Block(nn.Module):
     def __init__(self, spec: ModelSpec, layer: LayerSpec):
         super().__init__()
         self.spec, self.layer = spec, layer
+        self.lora: nn.ModuleDict | None = None
+        """Low-rank pairs by the name of their matrix, while they are trained (`train.lora`)."""
         d, a, g = spec.width, spec.attn_width, spec.kv_heads * spec.head_dim
         self.qkv_weight = nn.Parameter(torch.empty(a + 2 * g, d))
         self.out_weight = nn.Parameter(torch.empty(d, a))
@@ -63,12 +65,17 @@ class Block(nn.Module):
             self.q_norm = nn.Parameter(torch.empty(spec.head_dim))
             self.k_norm = nn.Parameter(torch.empty(spec.head_dim))
 
+    def times(self, x: Tensor, name: str) -> Tensor:
+        """x[..., in] times the matrix `name`[out, in] in the dtype of x, and its low-rank pair where it has one."""
+        y = F.linear(x, getattr(self, name).to(x.dtype))
+        return y + self.lora[name](x) if self.lora is not None and name in self.lora else y
+
     def qkv(self, x: Tensor, rot: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """x[B,L,D] -> q[B,L,H,K], k[B,L,G,K], v[B,L,G,K], normalised and rotated where the layer says so."""
         s = self.spec
         if s.norm == "pre":
             x = rms_norm(x, self.attn_norm, s.norm_eps)
-        qkv = F.linear(x, self.qkv_weight.to(x.dtype)).unflatten(-1, (s.heads + 2 * s.kv_heads, s.head_dim))
+        qkv = self.times(x, "qkv_weight").unflatten(-1, (s.heads + 2 * s.kv_heads, s.head_dim))
         q, k, v = qkv.split([s.heads, s.kv_heads, s.kv_heads], dim=-2)
         if s.qk_norm:
             q, k = rms_norm(q, self.q_norm, s.norm_eps), rms_norm(k, self.k_norm, s.norm_eps)
@@ -80,7 +87,7 @@ class Block(nn.Module):
         """Adds attention's output o[B,L,H,K] and then the feed-forward to the stream x[B,L,D] -> the stream, and which
         experts were chosen where the layer has any."""
         s = self.spec
-        y = F.linear(o.flatten(-2), self.out_weight.to(x.dtype))
+        y = self.times(o.flatten(-2), "out_weight")
         x = x + (rms_norm(y, self.attn_norm, s.norm_eps) if s.norm == "post" else y)
         y, routing = self.feed_forward(x if s.norm == "post" else rms_norm(x, self.ffn_norm, s.norm_eps))
         return x + (rms_norm(y, self.ffn_norm, s.norm_eps) if s.norm == "post" else y), routing
@@ -89,9 +96,9 @@ class Block(nn.Module):
         """x[..., D] -> [..., D], and the experts' routing where there are any."""
         if self.layer.experts:
             return self.moe(x)
-        y = F.linear(x, self.up_weight.to(x.dtype))
+        y = self.times(x, "up_weight")
         y = swiglu(y, self.layer.clamp) if self.spec.activation == "swiglu" else F.relu(y).square()
-        return F.linear(y, self.down_weight.to(x.dtype)), None
+        return self.times(y, "down_weight"), None
 
     def init_weights(self, gen: torch.Generator) -> None:
         """Fills the layer's parameters as the table in `model.decoder` says."""

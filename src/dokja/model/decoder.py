@@ -37,12 +37,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dokja.errors import DataError
 from dokja.model.attention import document_starts, visible
 from dokja.model.block import Block, BlockFn, Rotation, block_forward, rotation
 from dokja.model.moe import Routing
 from dokja.model.mtp import Mtp
 from dokja.model.norm import rms_norm
 from dokja.model.spec import ModelSpec
+from dokja.model.vision import Images, Tower
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Decoder(nn.Module):
             self.head = nn.Parameter(torch.empty(spec.vocab, spec.width))
         if spec.mtp:
             self.mtp = Mtp(spec)
+        if spec.vision:
+            self.vision = Tower(spec.vision, spec.width)
 
     @property
     def blocks(self) -> list[Block]:
@@ -81,9 +85,9 @@ class Decoder(nn.Module):
     def init_weights(self, seed: int) -> Decoder:
         """Fills every parameter by the table above; same seed, same weights. Returns self."""
         s, gen = self.spec, torch.Generator().manual_seed(seed)
-        post = s.norm == "post"
+        std = 1.0 if s.norm == "post" and not s.tied else 0.02
         with torch.no_grad():
-            self.embed.normal_(0.0, 1.0 if post and not s.tied else 0.02, generator=gen)
+            self.embed.normal_(0.0, std, generator=gen)
             for block in self.blocks:
                 block.init_weights(gen)
             self.norm.fill_(1.0)
@@ -91,6 +95,8 @@ class Decoder(nn.Module):
                 self.head.zero_()
             if s.mtp:
                 self.mtp.init_weights(gen)
+            if s.vision:
+                self.vision.init_weights(gen, std)
         return self
 
     def rows(self, tokens_BL: Tensor, docs_BL: Tensor | None = None) -> Rows:
@@ -105,9 +111,33 @@ class Decoder(nn.Module):
         at_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
         return Rows({w: visible(start_BL, w) for w in windows}, rotation(at_L, self.spec))
 
-    def embedded(self, tokens: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Tokens of any shape [...] -> the stream that enters the first layer, [..., D]."""
-        return F.embedding(tokens, self.embed).to(dtype)
+    def embedded(self, tokens: Tensor, dtype: torch.dtype = torch.float32, images: Images | None = None) -> Tensor:
+        """Tokens of any shape [...] -> the stream that enters the first layer, [..., D].
+
+        Places that hold `spec.vision.image_token` take the features of `images`, in order. Raises DataError where they
+        are not as many as the features.
+        """
+        x = F.embedding(tokens, self.embed).to(dtype)
+        return x if images is None else self.placed(x, tokens, self.features(images, dtype))
+
+    def features(self, images: Images, dtype: torch.dtype = torch.float32) -> Tensor:
+        """What the images' places hold, [M, D] in `dtype`. Raises DataError where this model cannot see."""
+        if self.spec.vision is None:
+            raise DataError(
+                "This model has no vision tower and cannot take images. Remove them or name a vision model."
+            )
+        return self.vision(images.values, images.grids, dtype)
+
+    def placed(self, x: Tensor, tokens: Tensor, features_MD: Tensor) -> Tensor:
+        """The stream x[..., D] with the features of images at their places, which `tokens` [...] tell."""
+        assert self.spec.vision is not None
+        places = tokens == self.spec.vision.image_token
+        if (count := int(places.sum())) != len(features_MD):
+            raise DataError(
+                f"The tokens keep {count} places for images whose features take {len(features_MD)}. "
+                "Expand each image's marker to its token_count, and give the images in the same order."
+            )
+        return x.masked_scatter(places[..., None], features_MD)
 
     def stack(
         self, x_BLD: Tensor, rows: Rows, run_block: BlockFn = block_forward, routings: list[Routing] | None = None
@@ -120,14 +150,20 @@ class Decoder(nn.Module):
                 routings.append(routing)
         return rms_norm(x_BLD, self.norm, self.spec.norm_eps)
 
-    def hidden(self, tokens_BL: Tensor, docs_BL: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Stream after the final norm, [B,L,D] in `dtype`; `docs_BL` as in `rows`."""
-        return self.stack(self.embedded(tokens_BL, dtype), self.rows(tokens_BL, docs_BL))
+    def hidden(
+        self,
+        tokens_BL: Tensor,
+        docs_BL: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+        images: Images | None = None,
+    ) -> Tensor:
+        """Stream after the final norm, [B,L,D] in `dtype`; `docs_BL` as in `rows`, `images` as in `embedded`."""
+        return self.stack(self.embedded(tokens_BL, dtype, images), self.rows(tokens_BL, docs_BL))
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores [..., V] of a normalised stream [..., D]."""
         return F.linear(x, self.head_weight.to(x.dtype))
 
-    def forward(self, tokens_BL: Tensor, docs_BL: Tensor | None = None) -> Tensor:
+    def forward(self, tokens_BL: Tensor, docs_BL: Tensor | None = None, images: Images | None = None) -> Tensor:
         """Scores [B,L,V] in fp32."""
-        return self.logits(self.hidden(tokens_BL, docs_BL)).float()
+        return self.logits(self.hidden(tokens_BL, docs_BL, images=images)).float()

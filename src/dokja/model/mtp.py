@@ -5,7 +5,12 @@ layer of its own and the stack's output matrix:
 
     x_t = fc [ norm(embed(t+1)) ; norm(h_t) ]   ->   layer   ->   norm   ->   head
 
-`h_t` is taken after the stack's final norm, and the embedding stands first, as vLLM's exaone_moe_mtp.py has it.
+`h_t` is taken after the stack's final norm, the embedding stands first, and the layer is at position t, as vLLM's
+exaone_moe_mtp.py and its proposer have it. Further tokens come from the same layer again: its own normed output stands
+for h at the next position (K-EXAONE 2.0 repeats it four times).
+
+Training adds the cross entropy of token t+2 (eq. 24, 25 there), for t+1 and t+2 inside the document of t. A token bears
+the weight it bears as a next token, so k micro batches, or k processes, still add up to the gradient of one batch.
 
 | parameter               | shape   | init               |
 |-------------------------|---------|--------------------|
@@ -17,11 +22,13 @@ layer of its own and the stack's output matrix:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dokja.model.block import Block
+from dokja.model.block import Block, BlockFn, Rotation, block_forward
 from dokja.model.norm import rms_norm
 from dokja.model.spec import LayerSpec, ModelSpec
 
@@ -54,3 +61,25 @@ class Mtp(nn.Module):
     def leave(self, x: Tensor) -> Tensor:
         """The layer's output [..., D] -> what the output matrix multiplies."""
         return rms_norm(x, self.norm, self.eps)
+
+    def forward(
+        self, hidden: Tensor, embedded: Tensor, rot: Rotation, seen: Any, run_block: BlockFn = block_forward
+    ) -> Tensor:
+        """Whole rows: h [B,L,D] and the embeddings of the same tokens [B,L,D] -> what the output matrix multiplies.
+
+        At the last token of a document the next embedding is another document's; nothing there has a target, and no
+        other token of the document sees it.
+        """
+        x, _ = run_block(self.block, self.enter(hidden, embedded.roll(-1, dims=1)), rot, seen)
+        return self.leave(x)
+
+
+def two_ahead(docs_BL: Tensor, targets_BL: Tensor, weights_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets and weights of the tokens after the next, where t and t+1 are inputs of one document; elsewhere -100, 0.
+
+    Arguments as in `data.batch.Batch`: what t+1 has as its target, if any, is token t+2.
+    """
+    inside_BL = (docs_BL == docs_BL.roll(-1, dims=1)) & (docs_BL > 0)
+    inside_BL[:, -1] = False
+    target_BL = targets_BL.roll(-1, dims=1).masked_fill(~inside_BL, -100)
+    return target_BL, weights_BL.roll(-1, dims=1).masked_fill(~inside_BL, 0.0)

@@ -277,15 +277,24 @@ class ModelSpec:
         stack = sum(self.layer_params(layer.experts, active=True) for layer in self.layer_specs)
         return stack + self.width + self.vocab * self.width
 
-    def attention_flops(self, lengths: Sequence[int] | np.ndarray) -> float:
+    def trained_params(self, mtp: bool) -> int:
+        """Parameters a token multiplies with in training; with `mtp` it passes the multi-token head, and the output
+        matrix a second time."""
+        return self.active_params + (self.mtp_params + self.vocab * self.width if mtp else 0)
+
+    def attention_flops(self, lengths: Sequence[int] | np.ndarray, mtp: bool = False) -> float:
         """Training FLOPs of scores and mixing for documents of these lengths (tokens): 12 per pair and feature.
 
         A pair is a query and a key it sees: 2 · K for its score, 2 · K for mixing, and three times that with backward.
+        `mtp` counts the layer of the multi-token head as well.
         """
         n = np.asarray(lengths, dtype=np.float64)
         pairs = 0.0
-        for layer in self.layer_specs:
-            w = np.minimum(layer.window or n, n)  # token i of a document sees min(i + 1, w) keys
+        windows = [layer.window for layer in self.layer_specs]
+        if mtp and self.mtp:
+            windows.append(self.mtp.window)
+        for window in windows:
+            w = np.minimum(window or n, n)  # token i of a document sees min(i + 1, w) keys
             pairs += float((w * (w + 1) / 2 + (n - w) * w).sum())
         return 12 * self.attn_width * pairs
 

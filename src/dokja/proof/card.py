@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from dokja.proof.card_stages import lessons, stages
 from dokja.proof.figures import NONE, Both, count, duration, percent, points, power, size
+from dokja.proof.licence import LICENCE_INPUT, UNKNOWN, by_id
 from dokja.proof.report_parts import lede
 from dokja.proof.report_read import Run
 from dokja.proof.strings import say, stage_name
@@ -41,12 +43,15 @@ def model_card(run: Run) -> str:
 
 def _front_matter(run: Run) -> str:
     """YAML, written as JSON values, which YAML reads and which no name or licence can break out of."""
+    licence, base = str(_release(run).get("licence") or "apache-2.0").lower(), run.recipe.get("init")
+    named = {"license": "other", "license_name": licence} if licence.startswith("licenseref-") else {"license": licence}
     fields: dict[str, Any] = {
-        "license": str(_release(run).get("licence") or "apache-2.0").lower(),
+        **named,
+        **({"base_model": Path(str(base)).name} if base else {}),
         "language": ["ko", "en"],
         "pipeline_tag": "text-generation",
         "library_name": "transformers",
-        "tags": ["dokja", "hybrid-reasoning", "trained-from-scratch"],
+        "tags": ["dokja", "hybrid-reasoning", *([] if base else ["trained-from-scratch"])],
     }
     return "---\n" + "".join(f"{k}: {json.dumps(v, ensure_ascii=False)}\n" for k, v in fields.items()) + "---\n"
 
@@ -71,6 +76,7 @@ def _language(run: Run, code: Language) -> str:
     by_stage = table(*stages(run))
     parts = [
         f"## {'English' if code == 'en' else '한국어'}\n\n{t(lede(run))} {t(say('two_modes'))}{by}\n\n",
+        section(say("card_base"), *(getattr(part, code) for part in _base(run))),
         section(say("card_results"), *results),
         section(say("card_stages"), *([t(say("card_stages_lede")), by_stage] if by_stage else [])),
         section(say("card_training"), "\n".join(f"- {t(line)}" for line in lessons(run))),
@@ -83,6 +89,19 @@ def _language(run: Run, code: Language) -> str:
         section(say("proof"), *chain),
     ]
     return "".join(parts)
+
+
+def _base(run: Run) -> list[Both]:
+    """What the model was built from and under which licence, with what that asks; nothing for empty weights."""
+    if not (init := run.recipe.get("init")):
+        return []
+    ids = [i[LICENCE_INPUT] for s in run.stages if LICENCE_INPUT in (i := s.manifest.get("inputs") or {})]
+    licence = by_id(str(ids[0])) if ids else by_id(UNKNOWN)
+    built = say("card_built_from", base=_line(Path(str(init)).name), licence=_line(licence.title))
+    if run.recipe.get("lora"):
+        pairs = say("card_lora", rank=str(run.recipe["lora"].get("rank")))
+        built = Both(f"{built.en} {pairs.en}", f"{built.ko} {pairs.ko}")
+    return [built, Both(licence.en, licence.ko)] if licence.en else [built]
 
 
 _DATA_HEAD = [say(k) for k in ("source", "documents", "tokens", "bytes")]

@@ -1,8 +1,8 @@
 """report.html: one self-contained page about a run, for somebody who was not there.
 
 A pure reader of the run folder. The page holds both languages and a switch, follows the reader's light or dark scheme,
-and loads nothing: no script, no font, no image. Its own Content-Security-Policy forbids them, so that whatever a model
-wrote into a sample stays text.
+and loads nothing: no script, no font, no image but those it holds itself (what a vision model was shown). Its own
+Content-Security-Policy forbids them, so that whatever a model wrote into a sample stays text.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def page(run: Run, language: str = "en") -> str:
     css = files("dokja.proof").joinpath("report.css").read_text(encoding="utf-8")
     created = f" · {text(run.created[:10])}" if run.created else ""
     modes = f'<p class="soft">{both(say("two_modes"))}</p>' if run.summary else ""
+    policy = _POLICY + ("; img-src data:" if any(r.images for r in run.records) else "")
     parts = [
         f'<header><div class="bar"><span class="kicker">{both(say("kicker"))}{created}</span>{switch}</div>',
         f'<h1>{text(run.name)}</h1><p class="lede">{both(report_parts.lede(run))}</p>{modes}</header>',
@@ -63,7 +64,7 @@ def page(run: Run, language: str = "en") -> str:
     ]
     return (
         f'<!doctype html>\n<html lang="{first}">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(run.name)} · dokja</title>\n<style>\n{css}</style>\n</head>\n<body>\n{picks}\n<main>\n"
         + "\n".join(part for part in parts if part)

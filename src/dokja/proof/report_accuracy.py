@@ -8,6 +8,7 @@ from typing import Any
 
 from dokja.judge.records import Record
 from dokja.proof.figures import NONE, Both, interval, percent
+from dokja.proof.pictures import pictures
 from dokja.proof.plots import Mark, interval_track
 from dokja.proof.report_html import both, details, section, table, text
 from dokja.proof.report_read import Run
@@ -147,4 +148,5 @@ def _sample(record: Record) -> str:
     tags += [("bad", both(say("tag_forced")))] if record.forced else []
     tags += [("bad", both(say("tag_wrong_mode")))] if record.wrong_mode else []
     expected = None if good else record.reference
-    return sample_card(tags, record.language, record.prompt, record.reasoning, record.answer, expected)
+    shown = pictures(record)
+    return sample_card(tags, record.language, record.prompt, record.reasoning, record.answer, expected, (), shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from dokja.proof.figures import Both, short
+from dokja.proof.figures import Both, percent_tick, short
 from dokja.proof.plots import Point, Series, line_chart, smooth
 from dokja.proof.report_html import both, details, text
 from dokja.proof.report_read import Stage
@@ -12,6 +12,9 @@ from dokja.proof.strings import say, stage_name
 
 Line = tuple[str, str, Both]
 """Key of the metrics, CSS class of its colour, name in the legend."""
+_LOADS: list[Line] = [
+    ("expert_load_worst", "c5", say("worst_layer")), ("expert_load_mean", "c3", say("mean_layer"))
+]  # fmt: skip
 
 
 def curve(stage: Stage, key: str) -> list[Point]:
@@ -53,13 +56,16 @@ def titled(stage: Stage, plots: Sequence[str]) -> str:
 
 
 def economy(stage: Stage) -> list[str]:
-    """Learning rates, tokens per second and gradient norm."""
+    """Learning rates, tokens per second and gradient norm; of a mixture of experts how evenly they were used."""
     keys = list(dict.fromkeys(k for m in stage.metrics for k in m))
     speed = next((k for k in ("tokens_per_s", "tokens_per_second") if k in keys), "")
     return [
         _rates(stage, [k for k in keys if k == "lr" or k.startswith(("lr_", "lr/"))]),
         *(several(stage, say(name), [(key, "c3", Both.same(""))], from_zero=True, faint="c4")
           for name, key in (("tps", speed), ("grad", "grad_norm"))),
+        several(stage, say("expert_load"), _LOADS),
+        several(stage, say("experts_dead"), [("experts_dead", "c5", Both.same(""))], from_zero=True,
+                format_y=percent_tick),
     ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ def lede(run: Run) -> Both:
     nothing = Both("", "")
     tokens, seconds, cores = run.training_tokens, run.total("seconds"), run.environment.get("cores")
     return say(
-        "lede",
+        "lede_base" if run.recipe.get("init") else "lede",
         parameters=say("lede_parameters", n=count(run.parameters)) if run.parameters else nothing,
         tokens=say("lede_tokens", n=count(tokens)) if tokens else nothing,
         time=say("lede_time", t=duration(seconds)) if seconds else nothing,

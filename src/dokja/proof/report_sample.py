@@ -20,10 +20,13 @@ def sample_card(
     answer: str,
     expected: str | None = None,
     below: Sequence[str] = (),
+    pictures: Sequence[str] = (),
 ) -> str:
-    """An answer as a card; `expected` is shown where it is given, `below` are further lines of HTML."""
+    """An answer as a card; `expected` is shown where it is given, `below` are further lines of HTML,
+    `pictures` data URLs of what the prompt shows."""
     lang = text(language)
     out = ['<article class="sample"><div class="tags">', *(f'<span class="{c}">{t}</span>' for c, t in tags), "</div>"]
+    out += [f'<p><img class="shown" src="{text(url)}" alt=""></p>' for url in pictures]
     out.append(f'<p class="say" lang="{lang}">{text(prompt)}</p>')
     if thought:
         out.append(f'<div class="say thought" lang="{lang}">{text(thought)}</div>')

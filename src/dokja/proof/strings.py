@@ -12,6 +12,10 @@ _TABLE: dict[str, tuple[str, str]] = {
         "A model{parameters} built from empty weights{tokens}{time}{machine}.",
         "빈 가중치에서 시작해{machine}{time}{tokens} 만든{parameters} 모델입니다.",
     ),
+    "lede_base": (
+        "A model{parameters} built from another's weights{tokens}{time}{machine}.",
+        "다른 모델의 가중치에서 시작해{machine}{time}{tokens} 만든{parameters} 모델입니다.",
+    ),
     "lede_parameters": (" of {n} parameters", " 매개변수 {n} 개의"),
     "lede_tokens": (" on {n} tokens", " 토큰 {n} 개로"),
     "lede_time": (" in {t}", " {t} 만에"),
@@ -74,6 +78,10 @@ _TABLE: dict[str, tuple[str, str]] = {
     "lr_peaks": ("Peak {peaks}", "최댓값 {peaks}"),
     "tps": ("Tokens per second", "초당 토큰"),
     "grad": ("Gradient norm", "기울기 크기"),
+    "expert_load": ("Load of the busiest expert, times the mean", "가장 바쁜 전문가의 몫(평균의 배수)"),
+    "worst_layer": ("worst layer", "가장 치우친 층"),
+    "mean_layer": ("mean of layers", "층 평균"),
+    "experts_dead": ("Experts without a token", "토큰을 받지 못한 전문가"),
     "training_samples": ("Written along the way", "학습 중에 쓴 글"),
     "step": ("step {n}", "{n}스텝"),
     # accuracy
@@ -152,6 +160,15 @@ _TABLE: dict[str, tuple[str, str]] = {
     "notes": ("Could not be read", "읽지 못한 것"),
     # model card
     "card_authors": ("Built by {names}.", "만든 사람: {names}."),
+    "card_base": ("What it was built from", "바탕이 된 모델"),
+    "card_built_from": (
+        "Built from {base}, which lies under {licence}.",
+        "{base} 모델에서 시작해 만들었습니다. 그 라이선스: {licence}.",
+    ),
+    "card_lora": (
+        "Low-rank pairs of rank {rank} were trained and merged into its weights (LoRA).",
+        "계수 {rank}의 저계수 행렬 쌍을 학습해 그 가중치에 합쳤습니다(LoRA).",
+    ),
     "card_results": ("Results", "결과"),
     "card_results_lede": (
         "Held-out problems, pass@1 with 95 % intervals, clustered by problem.",

@@ -6,25 +6,41 @@ from dokja.errors import ConfigError
 from dokja.recipe.algorithms import KL_IN_LOSS, KL_IN_REWARD
 from dokja.recipe.schema import AnswersConfig, Recipe, RlConfig, SourceConfig, TrainConfig
 
-SMALLEST_VOCAB = 267
-"""256 bytes and 11 special tokens."""
+SMALLEST_VOCAB = 268
+"""256 bytes and 12 special tokens."""
 
 
 def check(recipe: Recipe) -> None:
     """Raise ConfigError for the first combination of a filled recipe that cannot be built."""
     _model(recipe)
+    if recipe.lora and not recipe.init:
+        raise ConfigError("[lora] adapts weights that are there, and this recipe starts from empty ones. Set init.")
     if recipe.tokenizer.vocab < SMALLEST_VOCAB:
         raise ConfigError(
-            f"tokenizer.vocab is {recipe.tokenizer.vocab}; the 256 bytes and 11 special tokens alone take "
+            f"tokenizer.vocab is {recipe.tokenizer.vocab}; the 256 bytes and 12 special tokens alone take "
             f"{SMALLEST_VOCAB}. Set it to {SMALLEST_VOCAB} or more."
         )
     for name in ("pretrain", "context", "sft"):
         stage = getattr(recipe, name)
         if stage is not None:
             _stage(name, stage, recipe.model.context)
+            if stage.mtp_loss and recipe.model.mtp is None:
+                raise ConfigError(
+                    f"{name}.mtp_loss is {stage.mtp_loss:g}, and the model has no head for it. Add [model.mtp] or "
+                    "leave mtp_loss out."
+                )
     for name, answers in (("preference", recipe.preference), ("rl", recipe.rl)):
         if answers is not None:
             _answers(name, answers, recipe)
+    if recipe.model.moe is None:
+        for name in ("pretrain", "context", "sft", "preference", "rl"):
+            stage = getattr(recipe, name)
+            for key in ("balance_rate", "balance_loss"):
+                if stage is not None and getattr(stage, key):
+                    raise ConfigError(
+                        f"{name}.{key} is {getattr(stage, key):g}, and the model has no experts. Add [model.moe] or "
+                        f"leave {key} out."
+                    )
     if not recipe.corpus.sources:
         raise ConfigError("corpus.sources is empty. Add a [[corpus.sources]] table, or leave the key out.")
     for index, source in enumerate(recipe.corpus.sources):
@@ -103,15 +119,22 @@ def _stage(name: str, stage: TrainConfig, context: int) -> None:
 
 def _answers(name: str, stage: AnswersConfig, recipe: Recipe) -> None:
     """A stage that learns from answers of its own."""
-    if recipe.sft is None:
-        raise ConfigError(f"[{name}] learns from the model's own answers, and nothing taught it to answer. Add [sft].")
+    if recipe.sft is None and recipe.init is None:
+        raise ConfigError(
+            f"[{name}] learns from the model's own answers, and nothing taught it to answer. Add [sft] or set init."
+        )
     if all(source.kind != "tasks" for source in recipe.corpus.sources):
         raise ConfigError(f"[{name}] needs problems with graders. Add a [[corpus.sources]] of kind 'tasks'.")
     context = recipe.model.context
-    if stage.seq_len < context:
+    if recipe.init is None and stage.seq_len < context:
         raise ConfigError(
             f"{name}.seq_len is {stage.seq_len}; a prompt with its answer may take all of model.context ({context}). "
             "Leave it out."
+        )
+    if stage.seq_len <= stage.max_tokens and recipe.init is not None:
+        raise ConfigError(
+            f"{name}.seq_len ({stage.seq_len}) holds a prompt and an answer of up to {name}.max_tokens "
+            f"({stage.max_tokens}). Raise seq_len or lower max_tokens."
         )
     if stage.seq_len > context or stage.max_tokens > context:
         raise ConfigError(

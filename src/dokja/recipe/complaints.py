@@ -40,7 +40,8 @@ def _nearest(names: list[str], known: dict[str, str], tables: set[str]) -> str:
     near = difflib.get_close_matches(wrong, siblings, 1)
     if near:
         return f" Did you mean {siblings[near[0]]}?"
-    elsewhere = {k.rsplit(".", 1)[-1]: k for k in sorted(everything, key=lambda k: -k.count("."))}  # the shallowest wins
+    deepest_first = sorted(everything, key=lambda k: -k.count("."))  # so that the shallowest of a name stays
+    elsewhere = {k.rsplit(".", 1)[-1]: k for k in deepest_first}
     near = difflib.get_close_matches(wrong, elsewhere, 1, 0.8)
     if near:
         return f" Did you mean {elsewhere[near[0]]}?"

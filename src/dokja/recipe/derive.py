@@ -26,6 +26,12 @@ from dokja.recipe.schema import (
     TrainConfig,
 )
 
+ROW = 2048
+"""Longest row by default from a checkpoint, whose context may be far beyond what is trained on."""
+TOKENS_FROM_CHECKPOINT = 10_000_000
+
+IMAGE_TOKEN = 11
+"""Id of the marker <|image|> in every tokenizer of ours."""
 TOKENS_PER_PARAMETER = 20
 """Hoffmann et al. 2022 (Chinchilla): about twenty tokens per parameter are compute-optimal."""
 
@@ -86,14 +92,14 @@ def derive(recipe: Recipe, sources: Mapping[str, str] | None = None) -> tuple[Re
     formulas: dict[str, str] = {}
     tokenizer = _tokenizer(recipe, formulas)
     model = _model(recipe, formulas)
-    judge = _judge(recipe.judge, model, formulas)
+    judge = _judge(recipe, model, formulas)
     stages: dict[str, LearningConfig] = {}
     for stage in STAGES:
         given = getattr(recipe, stage)
         if isinstance(given, TrainConfig):
             stages[stage] = _stage(stage, given, recipe, model, tokenizer.vocab, stages.get("pretrain"), formulas)
         elif given is not None:
-            stages[stage] = _answers(stage, given, model, judge, formulas)
+            stages[stage] = _answers(stage, given, recipe, model, judge, formulas)
     fill = _Filler(recipe.corpus, "corpus", formulas)
     listed = fill("sources", "every task family", lambda: (SourceConfig(kind="tasks", name="tasks"),))
     filled_sources = tuple(_source(source, i, recipe.scale, formulas) for i, source in enumerate(listed))
@@ -101,6 +107,10 @@ def derive(recipe: Recipe, sources: Mapping[str, str] | None = None) -> tuple[Re
     fill = _Filler(recipe.release, "release", formulas)
     fill("name", "name of the recipe", lambda: recipe.name)
     filled = {"tokenizer": tokenizer, "model": model, "corpus": corpus, "judge": judge, "release": fill.done()}
+    if recipe.lora:
+        rank, pairs = recipe.lora.rank, _Filler(recipe.lora, "lora", formulas)
+        pairs("alpha", f"2 · rank {rank}", lambda: 2.0 * rank)
+        filled["lora"] = pairs.done()
     whole = recipe.model_copy(update={**filled, **stages})
     return whole, _rows(whole, formulas, sources or {})
 
@@ -130,6 +140,10 @@ def _model(recipe: Recipe, formulas: dict[str, str]) -> ModelConfig:
         context = fill("context", f"128 · scale {scale}, at most 4096", lambda: min(4096, 128 * scale))
     if "L" in given.pattern:
         fill("window", f"context {context} / 4, at least 16", lambda: max(16, context // 4))
+    if vision := given.vision:
+        inner = _Filler(vision, "model.vision", formulas)
+        inner("image_token", "id of <|image|> in our tokenizers", lambda: IMAGE_TOKEN)
+        fill.filled["vision"] = inner.done()
     if moe := given.moe:
         width, together = fill.filled.get("ffn") or given.ffn, moe.active + moe.shared
         inner = _Filler(moe, "model.moe", formulas)
@@ -139,17 +153,25 @@ def _model(recipe: Recipe, formulas: dict[str, str]) -> ModelConfig:
     return fill.done()
 
 
-def _judge(given: JudgeConfig, model: ModelConfig, formulas: dict[str, str]) -> JudgeConfig:
-    fill = _Filler(given, "judge", formulas)
-    longest = fill("max_tokens", f"3/4 · context {model.context}", lambda: max(1, model.context * 3 // 4))
+def _longest(recipe: Recipe, model: ModelConfig) -> tuple[int, str]:
+    """The longest row one trains or answers in where the recipe says nothing, and its formula."""
+    if recipe.init and model.context > ROW:
+        return ROW, f"model.context {model.context:,}, at most {ROW} from a checkpoint"
+    return model.context, "model.context"
+
+
+def _judge(recipe: Recipe, model: ModelConfig, formulas: dict[str, str]) -> JudgeConfig:
+    fill, row = _Filler(recipe.judge, "judge", formulas), _longest(recipe, model)[0]
+    name = "context" if row == model.context else "rows of at most"
+    longest = fill("max_tokens", f"3/4 · {name} {row}", lambda: max(1, row * 3 // 4))
     fill("budget", f"7/8 · max_tokens {longest}", lambda: max(1, longest * 7 // 8))
     filled: JudgeConfig = fill.done()
     return filled
 
 
-def _rates(fill: _Filler, stage: str, given: LearningConfig, model: ModelConfig) -> None:
-    """Wider matrices take smaller steps; so do later stages."""
-    later = STEP_SIZE[stage]
+def _rates(fill: _Filler, stage: str, given: LearningConfig, recipe: Recipe, model: ModelConfig) -> None:
+    """Wider matrices take smaller steps; so do later stages, and any stage from a checkpoint."""
+    later = STEP_SIZE["context" if recipe.init and stage == "pretrain" else stage]
     narrow = math.sqrt(256 / model.width)
     tail = f"√(256 / width {model.width})" + ("" if later == 1.0 else f" · {later} after pretraining")
     fill("optimizer", "muon", lambda: "muon")
@@ -163,13 +185,27 @@ def _rates(fill: _Filler, stage: str, given: LearningConfig, model: ModelConfig)
     fill("weight_decay", "0 on answers of its own" if answers else "0.1", lambda: 0.0 if answers else 0.1)
 
 
+def _balance(fill: _Filler, model: ModelConfig, steps: int) -> None:
+    """Biases can cross the range of the scores, 0 to 1, several times; a long run's are K-EXAONE's."""
+    if model.moe:
+        formula = f"5 / steps {steps:,}, within 0.0001 (K-EXAONE) and 0.01"
+        fill("balance_rate", formula, lambda: _round(min(0.01, max(0.0001, 5 / max(1, steps)))))
+        fill("balance_loss", "0.0001 (K-EXAONE)", lambda: 0.0001)
+
+
 def _answers(
-    stage: str, given: AnswersConfig, model: ModelConfig, judge: JudgeConfig, formulas: dict[str, str]
+    stage: str,
+    given: AnswersConfig,
+    recipe: Recipe,
+    model: ModelConfig,
+    judge: JudgeConfig,
+    formulas: dict[str, str],
 ) -> AnswersConfig:
     """A stage on the model's own answers: limits as in the judge, the rest as its algorithm was published."""
     fill = _Filler(given, stage, formulas)
-    fill("seq_len", "model.context", lambda: model.context)
-    _rates(fill, stage, given, model)
+    row, formula = _longest(recipe, model)
+    fill("seq_len", formula, lambda: row)
+    _rates(fill, stage, given, recipe, model)
     longest = fill("max_tokens", "judge.max_tokens", lambda: judge.max_tokens)
     fill("budget", f"judge.budget, less than max_tokens {longest}", lambda: min(judge.budget, max(1, longest - 8)))
     fill("overlong_cache", f"max_tokens {longest} / 4", lambda: max(1, longest // 4))
@@ -183,6 +219,7 @@ def _answers(
             fill(key, f"as {given.objective} has it", partial(_same, number))
         fill("overlong", "only RL punishes length near the limit", lambda: 0.0)
         steps = given.prompts * given.epochs // given.batch_pairs
+    _balance(fill, model, steps)
     each = fill("checkpoint_every", f"steps {steps:,} / 5, within 5 and 100", lambda: min(100, max(5, steps // 5)))
     fill("eval_every", f"checkpoint_every {each}", lambda: each)
     filled: AnswersConfig = fill.done()
@@ -204,20 +241,27 @@ def _stage(
 ) -> TrainConfig:
     fill = _Filler(given, stage, formulas)
     n = parameters(model, vocab)
-    if not isinstance(pretrain, TrainConfig):
+    if recipe.init:
+        tokens = fill("tokens", "10 M from a checkpoint", lambda: TOKENS_FROM_CHECKPOINT)
+    elif not isinstance(pretrain, TrainConfig):
         tokens = fill("tokens", f"20 · {n:,} parameters", lambda: TOKENS_PER_PARAMETER * n)
     else:
         tokens = fill("tokens", f"pretrain.tokens {pretrain.tokens:,} / 4", lambda: max(1, pretrain.tokens // 4))
     if stage == "pretrain" and recipe.context is not None:
         seq_len = fill("seq_len", "context / 4: [context] lengthens it", lambda: max(1, model.context // 4))
     else:
-        seq_len = fill("seq_len", "model.context", lambda: model.context)
+        row, formula = (model.context, "model.context") if stage == "context" else _longest(recipe, model)
+        seq_len = fill("seq_len", formula, lambda: row)
     # The batch that wastes no data grows with about the square root of the tokens (Zhang et al. 2024 fit 0.47).
     rows = batch_rows(tokens, seq_len)
     batch = fill("batch_tokens", f"5 · √tokens, as 2ⁿ rows: {rows} of {seq_len}", lambda: rows * seq_len)
 
-    _rates(fill, stage, given, model)
+    _rates(fill, stage, given, recipe, model)
+    # DeepSeek-V3 (arXiv 2412.19437, 4.2) starts with 0.3 and ends with 0.1; EXAONE 4.5 has 0.05.
+    formula = "0.1 with [model.mtp]" if model.mtp else "0 without [model.mtp]"
+    fill("mtp_loss", formula, lambda: 0.1 if model.mtp else 0.0)
     steps = -(-tokens // batch)
+    _balance(fill, model, steps)
     each = fill("checkpoint_every", f"steps {steps:,} / 10, within 20 and 500", lambda: min(500, max(20, steps // 10)))
     fill("eval_every", f"checkpoint_every {each}", lambda: each)
     return fill.done()

@@ -49,13 +49,20 @@ def _no_such_file(path: Path, above: tuple[Path, ...]) -> str:
 
 
 def _anchor_paths(data: dict[str, Any], folder: Path) -> None:
-    """A relative corpus path means: relative to the recipe that wrote it. It becomes relative to where we stand."""
+    """A relative path (of the corpus, of the checkpoint to start from) means: relative to the recipe that wrote it. It
+    becomes relative to where we stand."""
+    if isinstance(data.get("init"), str):
+        data["init"] = _anchored(data["init"], folder)
     corpus = data.get("corpus")
     sources = corpus.get("sources") if isinstance(corpus, dict) else None
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict) and isinstance(source.get("path"), str):
-            path = Path(source["path"]).expanduser()
-            source["path"] = str(path) if path.is_absolute() else os.path.normpath(folder / path)
+            source["path"] = _anchored(source["path"], folder)
+
+
+def _anchored(path: str, folder: Path) -> str:
+    place = Path(path).expanduser()
+    return str(place) if place.is_absolute() else os.path.normpath(folder / place)
 
 
 def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:

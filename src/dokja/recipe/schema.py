@@ -155,13 +155,15 @@ class LearningConfig(_Section):
     lr_matrix: Rate = derived("peak rate of the hidden matrices")
     lr_embed: Rate = derived("peak rate of AdamW for the embedding")
     lr_head: Rate = derived("peak rate of AdamW for the output head")
-    lr_other: Rate = derived("peak rate of AdamW for norm gains")
+    lr_other: Rate = derived("peak rate of AdamW for norm gains and routers")
     weight_decay: Rate = derived("decoupled weight decay of the matrices")
     schedule: Literal["wsd", "cosine"] = Field("wsd", description="warm-up, stable, decay; or warm-up, cosine")
     warmup: Share = Field(0.02, description="share of the steps spent rising to the peak rate")
     decay: Share = derived("wsd: share of the steps spent falling, at the end")
     final_lr: Share = Field(0.05, description="last rate, as a share of the peak")
     clip: Rate = Field(1.0, description="largest gradient norm; 0 leaves it unclipped")
+    balance_rate: Rate = derived("model.moe: how far a step moves the biases that choose experts, for an even load")
+    balance_loss: Rate = derived("model.moe: weight of the loss that keeps the load of each document even")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights, if any")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="arithmetic of the matrix products")
     compile: bool = Field(True, description="torch.compile where a compiler is found")
@@ -175,6 +177,7 @@ class TrainConfig(LearningConfig):
 
     tokens: Count = derived("tokens to train on, padding included")
     batch_tokens: Count = derived("tokens in one optimiser step; a multiple of seq_len")
+    mtp_loss: Rate = derived("model.mtp: weight of the loss two tokens ahead; 0 leaves the head as it is")
     history_share: Share = Field(0.2, description="share of conversations that follow one or two earlier exchanges")
     think_share: Share = Field(0.6, description="share of conversations with a thought (EXAONE 4.0: 1.5 to 1)")
 
@@ -274,10 +277,22 @@ class JudgeConfig(_Section):
     batch: Count = Field(64, description="problems in flight at a time")
 
 
+class LoraConfig(_Section):
+    """Low-rank pairs (arXiv 2106.09685) trained in place of the weights, in every stage that learns."""
+
+    rank: Count = Field(16, description="rank of a pair")
+    alpha: Annotated[float, Field(gt=0)] = derived("a pair adds alpha / rank times its product")
+    targets: Annotated[tuple[Literal["qkv", "out", "up", "down"], ...], Strict(False)] = Field(
+        ("qkv", "out", "up", "down"), description="matrices of a layer that have pairs", min_length=1
+    )
+    lr: Rate = Field(2e-4, description="peak rate of AdamW for the pairs")
+
+
 class ReleaseConfig(_Section):
     """What the release says of itself."""
 
     name: str = derived("name of the release")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the released matrices")
     licence: str = Field("Apache-2.0", description="SPDX expression of the weights' licence")
     authors: Strings = Field((), description="who built it")
 
@@ -286,6 +301,7 @@ class Recipe(_Section):
     """A whole road. A section of the road that is left out ([context], say) is a stage that is not walked."""
 
     name: str = Field(description="name of the run folder")
+    init: str | None = Field(None, description="folder of a release, a run or an official checkpoint to start from")
     scale: Count = Field(description="the one dial: layers, from which width, heads, rates, batch and tokens follow")
     seed: Seed = Field(0, description="every random choice follows from it")
     language: Language = Field("en", description="language of the printed pages")
@@ -294,6 +310,7 @@ class Recipe(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     corpus: CorpusConfig = Field(default_factory=CorpusConfig)
+    lora: LoraConfig | None = Field(None, description="train low-rank pairs, not the checkpoint's weights")
     pretrain: TrainConfig | None = Field(None, description="next-token training on the whole mixture")
     context: TrainConfig | None = Field(None, description="further training on longer rows")
     sft: TrainConfig | None = Field(None, description="conversations, thinking and at once, in one model")

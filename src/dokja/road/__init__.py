@@ -3,7 +3,7 @@
 | stage      | from                              | to                                                        |
 |------------|-----------------------------------|-----------------------------------------------------------|
 | corpus     | the recipe's sources              | problems written down; an inventory of the texts           |
-| tokenizer  | a sample of the corpus            | tokenizer.json, bytes per token by language                |
+| tokenizer  | a sample of the corpus, or `init` | tokenizer.json, bytes per token by language                |
 | shards     | corpus, tokenizer                 | token files for pretraining, conversations, held-out text  |
 | pretrain   | shards                            | weights that know the language                             |
 | context    | weights                           | the same on longer rows (when the recipe says so)          |
@@ -12,6 +12,9 @@
 | rl         | weights, answers round by round   | the same by online reinforcement learning                  |
 | judge      | weights, held-out problems, texts | records, accuracies with intervals, bits per byte          |
 | release    | weights, records                  | a folder that transformers loads, model card, report.html  |
+
+With `init = "path"` the first stage that learns starts from the checkpoint there instead of empty weights, and
+pretraining may be left out (see `road.start`).
 
 A stage is finished when its manifest.json lies in its folder. Its key is the hash of its config, its inputs' hashes
 and the code it runs; the same command therefore skips what is finished, resumes what is not, and refuses (or, with
@@ -43,9 +46,8 @@ from dokja.ledger.manifest import (
 )
 from dokja.ledger.run import Run
 from dokja.proof.report import write_report
-from dokja.recipe.load import explain_recipe
 from dokja.recipe.schema import Recipe
-from dokja.road import corpus, judging, preference, releasing, rl, shards, tokenizer, training
+from dokja.road import corpus, judging, preference, releasing, rl, shards, start, tokenizer, training
 from dokja.road.context import Context, Walked
 
 
@@ -76,7 +78,13 @@ def _section(name: str) -> Callable[[Recipe], dict[str, Any] | None]:
         section = getattr(recipe, name)
         if section is None:
             return None
-        own = {"judge": recipe.judge.model_dump()} if name in WALKS else {}  # its problems may not be trained on
+        own: dict[str, Any] = (
+            {"judge": recipe.judge.model_dump()} if name in WALKS else {}
+        )  # its problems may not be trained on
+        if recipe.lora:
+            own["lora"] = recipe.lora.model_dump()
+        if recipe.release.dtype != "float32":
+            own["dtype"] = recipe.release.dtype
         return {name: section.model_dump(), "model": recipe.model.model_dump(), "seed": recipe.seed, **own}
 
     return config
@@ -102,7 +110,7 @@ ROAD: tuple[Stage, ...] = (
         "corpus",
         corpus.config,
         lambda r: [],
-        ("tasks", "data", "road/corpus.py"),
+        ("tasks", "data", "road/corpus.py", "road/problems.py"),
         corpus.walk,
     ),
     Stage(
@@ -114,7 +122,11 @@ ROAD: tuple[Stage, ...] = (
     ),
     Stage(
         "shards",
-        lambda r: {"sft": (r.sft.think_share, r.sft.history_share) if r.sft else None, "seed": r.seed},
+        lambda r: {
+            "sft": (r.sft.think_share, r.sft.history_share) if r.sft else None,
+            "seed": r.seed,
+            **({"vision": r.model.vision.model_dump()} if r.model.vision else {}),
+        },
         lambda r: ["corpus", "tokenizer"],
         ("text", "data", "tasks", "road/shards.py", "road/problems.py"),
         shards.walk,
@@ -153,7 +165,7 @@ def build(
     until: name of the last stage to walk. rebuild: build again what changed instead of refusing it.
     Raises DokjaError sentences: a wrong recipe, a run that another process holds, changed inputs, a full disk.
     """
-    recipe, derived = explain_recipe(recipe_path, sets)
+    recipe, derived = start.explain(recipe_path, sets)
     names = [s.name for s in ROAD]
     if until is not None and until not in names:
         raise ConfigError(f"there is no stage {until!r}. The road is: {', '.join(names)}.")
@@ -169,6 +181,8 @@ def build(
         written = {**recipe.model_dump(mode="json"), "derived": [asdict(row) for row in derived]}
         text = json.dumps(written, indent=1, ensure_ascii=False)
         (run.path / "recipe.json").write_text(text + "\n", encoding="utf-8")
+        if recipe.init:
+            context.say(start.sentence(recipe.init))
         for stage in stages:
             _walk(stage, context, rebuild)
         report = write_report(run.path, run.path / "report.html", recipe.language)
@@ -183,6 +197,8 @@ def _key(stage: Stage, recipe: Recipe, run: Run, config: dict[str, Any]) -> tupl
     for name in stage.after(recipe):
         manifest = read_manifest(run.path / name)
         inputs[name] = manifest.key if manifest else "unfinished"
+    if recipe.init and stage.name in ("tokenizer", *training.learned(recipe)[:1]):
+        inputs |= start.inputs(recipe.init)
     return stage_key(config, inputs, code_version(stage.rooms)), inputs
 
 

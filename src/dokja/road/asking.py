@@ -75,10 +75,20 @@ def reference_of(start: Start) -> Runner:
 
 
 def engine_of(start: Start) -> Any:
-    """An engine over the model in training: on the CPU it reads the trainer's own weights, elsewhere a bf16 copy."""
+    """An engine over the model in training: on the CPU it reads the trainer's own weights (with [lora]: a merged
+    copy, see `refresh`), elsewhere a bf16 copy."""
     import torch
 
     from dokja.engine.engine import Engine
 
     dtype = torch.float32 if start.device.type == "cpu" else torch.bfloat16
-    return Engine(start.model, slots=SLOTS, dtype=dtype, device=str(start.device))
+    return Engine(start.twin or start.model, slots=SLOTS, dtype=dtype, device=str(start.device))
+
+
+def refresh(engine: Any, start: Start) -> None:
+    """Gives the engine the weights in training, with the pairs of [lora] merged into them."""
+    if start.twin is not None:
+        from dokja.train.lora import merge_into
+
+        merge_into(start.model, start.twin)
+    engine.take_weights(start.twin or start.model)

@@ -19,6 +19,7 @@ from dokja.errors import ConfigError
 from dokja.ledger.hashing import sha256_file
 from dokja.recipe.schema import Recipe, SourceConfig
 from dokja.road.context import Context, Walked
+from dokja.road.problems import row_of
 from dokja.tasks.registry import get_tasks
 from dokja.tasks.splits import eval_set, prompt_keys, train_stream
 
@@ -70,6 +71,7 @@ def walk(context: Context, folder: Path) -> Walked:
     """See the module's first lines."""
     recipe, inventory, outputs = context.recipe, {}, [INVENTORY]
     judge = recipe.judge
+    refuse_blind(recipe)
     exam = prompt_keys(eval_set(get_tasks(judge.tasks), judge.per_cell, judge.languages, recipe.seed))
     for number, source in enumerate(recipe.corpus.sources):
         if source.kind == "text":
@@ -83,8 +85,7 @@ def walk(context: Context, folder: Path) -> Walked:
             context.progress(count, "corpus") as bar,
         ):
             for done, p in enumerate(stream, 1):
-                row = {k: getattr(p, k) for k in ("id", "task", "level", "language", "prompt", "reference", "trace")}
-                line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+                line = (json.dumps(row_of(p), ensure_ascii=False) + "\n").encode()
                 size += len(line)
                 packed.write(line)
                 if done % 2000 == 0 or done == count:
@@ -94,6 +95,21 @@ def walk(context: Context, folder: Path) -> Walked:
     (folder / INVENTORY).write_text(json.dumps(inventory, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     documents = sum(v["documents"] for v in inventory.values())
     return Walked(outputs, f"{documents:,} documents from {len(inventory)} sources")
+
+
+def refuse_blind(recipe: Recipe) -> None:
+    """ConfigError for problems about images that the recipe's model cannot see, or cannot learn from in a stage."""
+    asked = {"judge": recipe.judge.tasks} | {s.name: s.tasks for s in recipe.corpus.sources if s.kind == "tasks"}
+    sight = {where: [t.name for t in get_tasks(names) if t.needs_images] for where, names in asked.items()}
+    where, seen = next(((where, names) for where, names in sight.items() if names), ("", []))
+    if seen and recipe.model.vision is None:
+        raise ConfigError(f"{where} asks for {seen[0]!r}, which is about images. Add [model.vision] or leave it out.")
+    if (where := next((w for w, names in sight.items() if names and w != "judge"), "")) and (
+        recipe.preference or recipe.rl
+    ):
+        raise ConfigError(
+            f"source {where!r} holds problems about images, which [preference] and [rl] cannot ask. Leave those out."
+        )
 
 
 def config(recipe: Recipe) -> dict[str, Any]:

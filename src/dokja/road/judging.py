@@ -8,6 +8,7 @@ from typing import Any
 from dokja.road import corpus
 from dokja.road.context import Context, Walked
 from dokja.road.shards import open_all
+from dokja.road.speech import speech
 from dokja.road.tokenizer import plain_texts
 from dokja.road.training import WEIGHTS, answering, learned, pick_device, pick_dtype
 
@@ -46,7 +47,7 @@ def walk(context: Context, folder: Path) -> Walked:
 def _problems(context: Context, stage: str, out: Path) -> Any:
     from dokja.judge.run import judge_model
 
-    recipe, j = context.recipe, context.recipe.judge
+    recipe, j, spoken = context.recipe, context.recipe.judge, speech(context)
     name = recipe.release.name
     return judge_model(
         context.stage(stage) / WEIGHTS,
@@ -54,11 +55,11 @@ def _problems(context: Context, stage: str, out: Path) -> Any:
         languages=j.languages,
         per_cell=j.per_cell,
         repeats=j.repeats,
-        modes=j.modes,
+        modes=[mode for mode in j.modes if spoken.style.supports(mode)],
         temperature=j.temperature,
         top_p=j.top_p,
         max_tokens=j.max_tokens,
-        budget=j.budget,
+        budget=j.budget if spoken.closes else None,
         seed=recipe.seed,
         out=out,
         batch=j.batch,
@@ -73,7 +74,7 @@ def _texts(context: Context, weights: Path, folder: Path) -> str:
 
     recipe, device = context.recipe, pick_device(context.recipe)
     sources = {s.name: s for s in recipe.corpus.sources if s.kind == "text"}
-    stage = recipe.context or recipe.pretrain or recipe.sft
+    stage = recipe.context or recipe.pretrain or recipe.sft or recipe.preference or recipe.rl
     assert stage is not None
     judged = judge_texts(
         weights,

@@ -12,8 +12,10 @@ from pathlib import Path
 from dokja.ledger import chain
 from dokja.ledger.hashing import sha256_file
 from dokja.proof.card import model_card
+from dokja.proof.licence import read_licence, text_for_release
 from dokja.proof.report_read import read_run
 from dokja.road.context import Context, Walked
+from dokja.road.start import checkpoint
 from dokja.road.training import WEIGHTS, learned
 
 
@@ -24,6 +26,10 @@ def walk(context: Context, folder: Path) -> Walked:
     told = ("records.jsonl", "summary.json", "stages.json", "texts.json")
     files = [*sorted(weights.iterdir()), *(judged / name for name in told)]
     files.append(context.run.path / chain.FILE_NAME)
+    if context.recipe.init:
+        folder_of = checkpoint(context.recipe.init)
+        if (text := text_for_release(folder_of, read_licence(folder_of))) is not None:
+            files.append(text)
     outputs = []
     for file in files:
         if file.is_file():

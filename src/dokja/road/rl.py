@@ -16,7 +16,7 @@ from dokja.errors import ConfigError, DataError
 from dokja.ledger.hashing import sha256_file
 from dokja.recipe.algorithms import KL_IN_REWARD
 from dokja.recipe.schema import JudgeConfig, RlConfig
-from dokja.road.asking import SLOTS, Arm, arms_at_once, arms_of, engine_of, exams, judge_model, reference_of
+from dokja.road.asking import SLOTS, Arm, arms_at_once, arms_of, engine_of, exams, judge_model, reference_of, refresh
 from dokja.road.context import Context, Walked
 from dokja.road.training import ORDER, Lesson, Start, learn
 from dokja.tasks.problem import Problem
@@ -67,7 +67,7 @@ def _lesson(context: Context, folder: Path, start: Start) -> Lesson:
         rows=rows,
         seed=seed,
         folder=folder / "rollouts",
-        before_round=lambda: engine.take_weights(start.model),
+        before_round=lambda: refresh(engine, start),
         judge=judge_model(c.judge),
         log_ratio=(lambda batch: log_ratio_S(reference, batch, rows)) if in_reward and reference else None,
     )
@@ -115,7 +115,7 @@ def _looked_at(
     def evaluate(runner: Runner) -> dict[str, float]:
         out: dict[str, float] = dict(source.rates())
         if problems:
-            engine.take_weights(start.model)
+            refresh(engine, start)
             asked = [(p, mode) for mode in MODES for p in problems]
             groups = sample(
                 engine,

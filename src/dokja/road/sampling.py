@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dokja.road import corpus
 from dokja.road.context import Context
-from dokja.road.problems import conversation
-from dokja.text.chat import BOS, END, THINK_END, render
-from dokja.text.tokenizer import Tokenizer
+from dokja.road.problems import question
+from dokja.road.speech import Speech, speech
+from dokja.text.chat import Message
+from dokja.text.images import ImageConfig, Patches
 
 EACH = 10
 """Samples a language."""
@@ -34,60 +35,68 @@ def openings(context: Context) -> list[tuple[str, str]]:
     return rows
 
 
-def questions(context: Context) -> list[tuple[str, str]]:
-    """(language, prompt) of a few problems of the training stream, for recipes without texts."""
-    rows: dict[str, list[str]] = {}
+def questions(context: Context) -> list[tuple[str, Message]]:
+    """(language, question) of a few problems of the training stream, for recipes without texts."""
+    rows: dict[str, list[dict[str, Any]]] = {}
     for source in context.recipe.corpus.sources:
         if source.kind == "tasks":
             for row in islice(corpus.read_problems(context, source), EACH * 2):
-                rows.setdefault(row["language"], []).append(row["prompt"])
-    return [(language, text) for language, texts in rows.items() for text in texts[: EACH // 3]]
+                rows.setdefault(row["language"], []).append(row)
+    return [(language, question(row)) for language, found in rows.items() for row in found[: EACH // 3]]
 
 
 def write_samples(context: Context, folder: Path, name: str) -> None:
     """Continues openings (language stages) or answers questions while thinking (from sft on); writes samples.jsonl."""
+    from dokja.engine.answers import closing_ids, stop_ids
     from dokja.engine.api import Request
     from dokja.engine.load import load_engine
 
     engine, tokenizer, info = load_engine(folder / "weights", slots=32, device=str(device_name(context)))
-    end, close = tokenizer.special_id(END), tokenizer.special_id(THINK_END)
+    spoken = speech(context)
+    ends, thinks = {*stop_ids(spoken.style, tokenizer), spoken.ids["eos"]}, spoken.style.supports("think")
     chat = name in ("sft", "preference", "rl")
-    asked = questions(context) if chat else openings(context) or questions(context)
+    asked = [] if chat else [(language, Message("user", text)) for language, text in openings(context)]
+    asked = asked or questions(context)
+    prompts = [prompt_ids(spoken, message, chat, info["images"]) for _, message in asked]
     room = min(NEW_TOKENS, info["spec"]["context"] // 2)
     requests = [
         Request(
             id=str(i),
-            prompt=prompt_ids(tokenizer, text, chat),
+            prompt=ids,
+            images=shown,
             max_tokens=room,
             temperature=0.0 if chat else 0.8,
             top_p=0.95,
             seed=i,
-            stop=(end,),
-            think_budget=room - 16 if chat else None,
-            think_close=(close,) if chat else (),
+            stop=tuple(sorted(ends)),
+            think_budget=room - 16 if chat and thinks and spoken.closes else None,
+            think_close=closing_ids(spoken.style, tokenizer) if chat and thinks and spoken.closes else (),
         )
-        for i, (_, text) in enumerate(asked)
+        for i, (ids, shown) in enumerate(prompts)
     ]
     lines: list[dict[str, Any]] = []
-    for (language, text), done in zip(asked, engine.complete(requests), strict=True):
-        lines.append(
-            {"language": language, "prompt": text, "text": tokenizer.decode(written(done.tokens, end), markers=chat)}
-        )
+    for (language, message), done in zip(asked, engine.complete(requests), strict=True):
+        text = tokenizer.decode(written(done.tokens, ends), markers=chat)
+        lines.append({"language": language, "prompt": message.content, "text": text})
     with open(folder / "samples.jsonl", "w", encoding="utf-8") as f:
         f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def prompt_ids(tokenizer: Tokenizer, text: str, chat: bool) -> list[int]:
-    """Ids of a document's beginning, or of a question that waits for its answer."""
+def prompt_ids(
+    spoken: Speech, message: Message, chat: bool, images: ImageConfig | None
+) -> tuple[list[int], tuple[Patches, ...]]:
+    """Ids of a document's beginning, or of a question that waits for its answer, and the question's images."""
+    from dokja.engine.answers import encode_prompt
+
     if not chat:
-        return [tokenizer.special_id(BOS), *tokenizer.encode(text)]
-    question = conversation({"prompt": text, "reference": ""}, thinking=False)[:1]
-    return tokenizer.encode_segments(render(question, thinking=True, add_generation_prompt=True))[0]
+        return [spoken.ids["bos"], *spoken.tokenizer.encode(message.content)], ()
+    style = spoken.style
+    return encode_prompt([message], spoken.tokenizer, images, style.supports("think"), style)
 
 
-def written(tokens: Sequence[int], end: int) -> list[int]:
-    """The tokens without a closing end marker."""
-    return [t for t in tokens if t != end]
+def written(tokens: Sequence[int], ends: Collection[int]) -> list[int]:
+    """The tokens without the markers that end an answer."""
+    return [t for t in tokens if t not in ends]
 
 
 def device_name(context: Context) -> str:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dokja.errors import DataError
+from dokja.errors import ConfigError, DataError
 from dokja.ledger import chain
-from dokja.ledger.hashing import sha256_file, sha256_json
+from dokja.ledger.hashing import sha256_json
 from dokja.recipe.schema import Recipe
 from dokja.road.context import Context, Walked
 from dokja.road.sampling import write_samples
 from dokja.road.shards import open_all
-from dokja.text.chat import BOS, END, PAD
-from dokja.text.template import JINJA_SHA256
+from dokja.road.speech import Speech, speech
+from dokja.road.start import checkpoint, weights_sha256
+from dokja.text.images import ImageConfig
 from dokja.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ ORDER = ("pretrain", "context", "sft", "preference", "rl")
 """Stages that leave weights."""
 OBJECTIVE = {"pretrain": "language", "context": "language", "sft": "sft"}
 WEIGHTS = "weights"
+ADAPTER = "adapter"
+"""With [lora]: the pairs as PEFT reads them, for the weights that the stage started from."""
 EVAL_ROWS = 64
 """Rows of held-out text looked at while training; the judge reads all of it."""
 
@@ -47,6 +51,8 @@ class Start:
     model: Decoder
     before: Path | None
     """folder of the weights it starts from"""
+    twin: Decoder | None = None
+    """with [lora], for stages that answer: an ordinary model that takes the merged weights for the engine"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Lesson:
     evaluate: Callable[[Runner], dict[str, float]] | None = None
     boundary: int = 1
     frozen: tuple[str, ...] = ()
+    mtp_loss: float = 0.0
     outputs: tuple[str, ...] = ()
     """files and folders the stage leaves besides weights, metrics and samples"""
 
@@ -72,32 +79,30 @@ def learned(recipe: Recipe, before: str | None = None) -> list[str]:
 
 
 def answering(recipe: Recipe) -> list[str]:
-    """The learning stages whose weights can answer: SFT and those after it."""
-    return [n for n in learned(recipe) if ORDER.index(n) >= ORDER.index("sft")] if recipe.sft else []
+    """The learning stages whose weights can answer: SFT and those after it, and those on answers of a checkpoint's."""
+    able = recipe.sft or recipe.init
+    return [n for n in learned(recipe) if ORDER.index(n) >= ORDER.index("sft")] if able else []
 
 
 def weights_before(context: Context, name: str) -> Path | None:
     """Folder with the weights that stage `name` starts from; None for empty weights."""
-    earlier = learned(context.recipe, name)
-    return context.stage(earlier[-1]) / WEIGHTS if earlier else None
+    if earlier := learned(context.recipe, name):
+        return context.stage(earlier[-1]) / WEIGHTS
+    return checkpoint(context.recipe.init) if context.recipe.init else None
 
 
-def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """Ids that config.json names."""
-    return {"bos": tokenizer.special_id(BOS), "eos": tokenizer.special_id(END), "pad": tokenizer.special_id(PAD)}
-
-
-def write_weights(folder: Path, model: Any, tokenizer: Tokenizer, recipe: Recipe) -> None:
+def write_weights(folder: Path, model: Any, spoken: Speech, recipe: Recipe, dtype: torch.dtype) -> None:
     """Weights in the release layout, so that engine, judge and transformers open any stage."""
-    from dokja.model.families import exaone4
+    from dokja.model.families import export
 
-    exaone4.export(model.spec, dict(model.named_parameters()), folder, special_ids(tokenizer))
-    tokenizer.save(folder)
+    # One file, whatever its size: the next stage and the release name it by its hash.
+    export(model.spec, dict(model.named_parameters()), folder, spoken.ids, dtype=dtype, shard_bytes=None)
+    spoken.tokenizer.save(folder)
+    if model.spec.vision:
+        ImageConfig.of(model.spec.vision).write(folder)
     judge = recipe.judge
     generation = {
-        "bos_token_id": tokenizer.special_id(BOS),
-        "eos_token_id": tokenizer.special_id(END),
-        "pad_token_id": tokenizer.special_id(PAD),
+        **{f"{name}_token_id": token for name, token in spoken.ids.items()},
         "do_sample": judge.temperature > 0,
         "max_new_tokens": judge.max_tokens,
         **({"temperature": judge.temperature, "top_p": judge.top_p} if judge.temperature > 0 else {}),
@@ -112,7 +117,7 @@ def learn(context: Context, folder: Path, name: str, lesson: Callable[[Context, 
     from dokja.model.decoder import Decoder
     from dokja.model.families import load_model
     from dokja.model.spec import ModelSpec
-    from dokja.train import distributed
+    from dokja.train import distributed, lora
     from dokja.train.loop import Plan, train
 
     recipe, config = context.recipe, getattr(context.recipe, name)
@@ -120,21 +125,32 @@ def learn(context: Context, folder: Path, name: str, lesson: Callable[[Context, 
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
-    tokenizer = Tokenizer.load(context.stage("tokenizer"))
+    spoken = speech(context)
+    tokenizer = spoken.tokenizer
+    if tokenizer.foreign and name in ("preference", "rl"):
+        raise ConfigError(
+            f"[{name}] asks in our own chat format, and the checkpoint speaks {spoken.style.name}. Leave [{name}] out; "
+            "pretrain, context and sft learn in its format."
+        )
     before = weights_before(context, name)
     if before is None:
         spec = ModelSpec.from_dict({"vocab": tokenizer.vocab_size, **recipe.model.model_dump()})
         model = Decoder(spec).init_weights(recipe.seed)
     else:
-        model = load_model(before)
-    start = Start(config, device, pick_dtype(config.precision, device), tokenizer, model.to(device), before)
+        model = load_model(before, "auto" if recipe.lora else None)  # frozen weights need no fp32 masters
+        model.spec = replace(model.spec, context=recipe.model.context)
+    model.to(device)
+    twin = copy.deepcopy(model).float() if recipe.lora and name in ("preference", "rl") else None
+    start = Start(config, device, pick_dtype(config.precision, device), tokenizer, model, before, twin)
     given = lesson(context, folder, start)
     identity = {
         **given.identity,
         "tokenizer": tokenizer.sha256,
-        "template": JINJA_SHA256,
-        "start": sha256_file(before / "model.safetensors") if before else f"seed {recipe.seed}",
+        "template": spoken.style.sha256,
+        "start": weights_sha256(before) if before else f"seed {recipe.seed}",
     }
+    if recipe.lora:
+        lora.attach(model, recipe.lora, recipe.seed + ORDER.index(name))
     with context.progress(given.steps, name) as bar:
         plan = Plan(
             config,
@@ -151,9 +167,21 @@ def learn(context: Context, folder: Path, name: str, lesson: Callable[[Context, 
             compile=config.compile,
             boundary=given.boundary,
             frozen=given.frozen,
+            mtp_loss=0.0 if recipe.lora else given.mtp_loss,
+            lora_rate=recipe.lora.lr if recipe.lora else 0.0,
         )
         spent = train(model, plan, device, start.dtype)
-    write_weights(folder / WEIGHTS, model, tokenizer, recipe)
+    last = name == learned(recipe)[-1]  # those in between keep what the next stage goes on from
+    dtype = getattr(torch, recipe.release.dtype if last else "float32")
+    adapters: list[str] = []
+    if recipe.lora and before:
+        lora.export_adapter(model, before, identity["start"], folder / ADAPTER, recipe.lora)
+        lora.merge(model, dtype)
+        adapters.append(ADAPTER)
+    write_weights(folder / WEIGHTS, model, spoken, recipe, dtype)
+    size_of = f"{model.spec.params / 1e6:.2f} M parameters"
+    outputs = given.outputs
+    del model, start, given, plan, twin  # the samples are written by the files just made; one model in memory will do
     write_samples(context, folder, name)
     cost = {
         "seconds": spent.seconds,
@@ -163,9 +191,8 @@ def learn(context: Context, folder: Path, name: str, lesson: Callable[[Context, 
         **spent.extra,
     }
     rate = spent.tokens / max(spent.seconds, 1e-9)
-    size_of = f"{model.spec.params / 1e6:.2f} M parameters"
     sentence = f"{size_of}, {spent.tokens / 1e6:.1f} M tokens, {rate / 1e3:.1f} k tokens/s"
-    return Walked([WEIGHTS, "metrics.jsonl", "samples.jsonl", *given.outputs], sentence, cost)
+    return Walked([WEIGHTS, "metrics.jsonl", "samples.jsonl", *outputs, *adapters], sentence, cost)
 
 
 def walk(name: str) -> Callable[[Context, Path], Walked]:
@@ -197,6 +224,8 @@ def walk(name: str) -> Callable[[Context, Path], Walked]:
             micro_rows(start.device, config.seq_len, config.batch_tokens),
             {"data": chain_sha(sets)},
             held_out(held, config, size) if held else None,
+            frozen=() if any(shards.has_images for shards in sets.values()) else ("vision.",),
+            mtp_loss=config.mtp_loss,
         )
 
     return lambda context, folder: learn(context, folder, name, lesson)
@@ -226,8 +255,6 @@ def held_out(sets: dict[str, Any], config: Any, token_bytes: np.ndarray) -> Call
 def pick_device(recipe: Recipe) -> Any:
     """torch device of a recipe; `auto` takes a GPU where there is one. ConfigError when `cuda` is asked for in vain."""
     import torch
-
-    from dokja.errors import ConfigError
 
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("the recipe asks for device = 'cuda' and torch finds no GPU. Use --set device=cpu.")

@@ -4,6 +4,7 @@
 |---|---|
 | problem.py | Problem, Grade, Task: what the other rooms see |
 | families/ | twelve families, one file each |
+| sight/ | nine families about images |
 | registry.py | the families by name |
 | splits.py | training and evaluation problems, disjoint by seed and by prompt |
 | extract.py | finding and comparing the answer in what a model wrote |

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from dokja.text.chat import Message
 
@@ -33,6 +33,11 @@ class Problem:
         """The text of the (last) user message."""
         return next(m.content for m in reversed(self.messages) if m.role == "user")
 
+    @property
+    def images(self) -> tuple[Any, ...]:
+        """The images of all messages in their order, uint8 arrays [height, width, 3]."""
+        return tuple(image for m in self.messages for image in m.images)
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -50,6 +55,8 @@ class Task(Protocol):
     levels: tuple[int, ...]
     needs_steps: bool
     """Whether a small model is expected to fail when it answers at once."""
+    needs_images: bool
+    """Whether its questions are about images."""
 
     def problem(self, seed: int, level: int, language: str) -> Problem:
         """The problem of this seed: the same arguments give the same problem on any machine."""

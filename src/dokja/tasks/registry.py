@@ -20,6 +20,15 @@ from dokja.tasks.families.sort import Sort
 from dokja.tasks.families.sum import Sum
 from dokja.tasks.families.word import Word
 from dokja.tasks.problem import Task
+from dokja.tasks.sight.bars import Bars
+from dokja.tasks.sight.colours import Colours
+from dokja.tasks.sight.digits import Digits
+from dokja.tasks.sight.hangul import Hangul
+from dokja.tasks.sight.howmany import HowMany
+from dokja.tasks.sight.larger import Larger
+from dokja.tasks.sight.parallel import Parallel
+from dokja.tasks.sight.polygons import Polygons
+from dokja.tasks.sight.where import Where
 
 _FAMILIES: tuple[Family, ...] = (
     AddSub(),
@@ -34,20 +43,35 @@ _FAMILIES: tuple[Family, ...] = (
     Calendar(),
     Sum(),
     Hops(),
+    HowMany(),
+    Colours(),
+    Digits(),
+    Hangul(),
+    Bars(),
+    Polygons(),
+    Larger(),
+    Where(),
+    Parallel(),
 )
 TASKS: dict[str, Task] = {task.name: task for task in _FAMILIES}
+GROUPS: dict[str, dict[str, Task]] = {
+    "all": {name: task for name, task in TASKS.items() if not task.needs_images},
+    "sight": {name: task for name, task in TASKS.items() if task.needs_images},
+}
+"""Names that stand for several: every family of text, and every one about images."""
 
 
 def get_tasks(names: Iterable[str] = ("all",)) -> list[Task]:
-    """The tasks of these names, each once, in the given order; `all` stands for every one. ConfigError for others."""
+    """The tasks of these names, each once, in the given order; a name of GROUPS stands for all of its. ConfigError for
+    others."""
     found: dict[str, Task] = {}
     for name in names:
-        if name == "all":
-            found |= {k: v for k, v in TASKS.items() if k not in found}
+        if name in GROUPS:
+            found |= {k: v for k, v in GROUPS[name].items() if k not in found}
         elif name in TASKS:
             found.setdefault(name, TASKS[name])
         else:
-            near = difflib.get_close_matches(name, TASKS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are: all, {', '.join(TASKS)}."
+            near = difflib.get_close_matches(name, [*GROUPS, *TASKS], n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join([*GROUPS, *TASKS])}."
             raise ConfigError(f"There is no task {name!r}. {hint}")
     return list(found.values())

@@ -9,6 +9,7 @@ import hashlib
 import random
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence, Set
+from typing import Any
 
 from dokja.errors import ConfigError, DataError
 from dokja.tasks.problem import Problem, Task
@@ -25,9 +26,21 @@ def prompt_key(prompt: str) -> bytes:
     return hashlib.blake2b(bare.encode(), digest_size=16).digest()
 
 
+def image_sha256(pixels: Any) -> str:
+    """Identity of an image, uint8 [height, width, 3]: its shape and its pixels."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def problem_key(problem: Problem) -> bytes:
+    """Identity of a question with its images; `prompt_key` where there are none."""
+    key = prompt_key(problem.prompt)
+    images = "".join(map(image_sha256, problem.images))
+    return hashlib.blake2b(key + images.encode(), digest_size=16).digest() if images else key
+
+
 def prompt_keys(problems: Collection[Problem]) -> set[bytes]:
     """The keys of these problems, for the `exclude` of the functions below."""
-    return {prompt_key(p.prompt) for p in problems}
+    return {problem_key(p) for p in problems}
 
 
 def _start(name: str, seed: int, seeds: range, room: int) -> int:
@@ -64,7 +77,7 @@ def eval_set(
                 missed = got = 0
                 while got < per_cell:
                     problem = task.problem(at, level, language)
-                    key = prompt_key(problem.prompt)
+                    key = problem_key(problem)
                     at += 1
                     if key in known:
                         missed += 1
@@ -108,7 +121,7 @@ def train_stream(
             for _ in range(_PATIENCE):
                 problem = task.problem(at, level, language)
                 at += 1
-                if prompt_key(problem.prompt) not in exclude:
+                if problem_key(problem) not in exclude:
                     break
             else:
                 raise _exhausted(task, level, language)
@@ -125,7 +138,7 @@ def numbered(task: Task, level: int, language: str, number: int, seed: int, excl
     at = _start(f"numbered:{task.name}:{level}:{language}", seed, TRAIN_SEEDS, 2**38) + number * _PATIENCE
     for place in range(at, at + _PATIENCE):
         problem = task.problem(place, level, language)
-        if prompt_key(problem.prompt) not in exclude:
+        if problem_key(problem) not in exclude:
             return problem
     raise _exhausted(task, level, language)
 

@@ -2,6 +2,9 @@
 
     <|bos|><|system|>S<|end|><|user|>U<|end|><|assistant|><think>R</think>A<|end|>
 
+Images of a user's or a tool's turn stand before its text, one marker each (`<|user|><|image|><|image|>U<|end|>`), which
+`text.tokenizer.expand` repeats for as many tokens as the image takes.
+
 | turn                                  | thinking                     | at once                      |
 |---------------------------------------|------------------------------|------------------------------|
 | the prompt for a new answer           | `<|assistant|><think>`       | `<|assistant|><think></think>` |
@@ -17,9 +20,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from dokja.errors import DokjaError
+from dokja.errors import DataError, DokjaError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Mode = Literal["think", "direct"]
 """A thought first, or the answer at once."""
@@ -27,11 +33,14 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 PAD, BOS, END = "<|pad|>", "<|bos|>", "<|end|>"
 SYSTEM, USER, ASSISTANT, TOOL = "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"
 THINK, THINK_END, CALL, CALL_END = "<think>", "</think>", "<tool_call>", "</tool_call>"
-SPECIALS: tuple[str, ...] = (PAD, BOS, END, SYSTEM, USER, ASSISTANT, TOOL, THINK, THINK_END, CALL, CALL_END)
-"""The markers in the order of their token ids, 0 to 10."""
+IMAGE = "<|image|>"
+SPECIALS: tuple[str, ...] = (PAD, BOS, END, SYSTEM, USER, ASSISTANT, TOOL, THINK, THINK_END, CALL, CALL_END, IMAGE)
+"""The markers in the order of their token ids, 0 to 11."""
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
+SHOWN: tuple[str, ...] = ("user", "tool")
+"""Roles whose turns may hold images."""
 _MARKER = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT, "tool": TOOL}
 
 
@@ -44,18 +53,19 @@ class ToolCall:
 
     def json(self) -> str:
         """The call as it stands between its markers."""
-        return _json({"name": self.name, "arguments": self.arguments})
+        return to_json({"name": self.name, "arguments": self.arguments})
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. No thought and an empty thought are the same thing: `reasoning=""` becomes None."""
+    """One turn. No thought and an empty thought are the same thing: `reasoning=""` becomes None. `images` are arrays of
+    uint8 [height, width, 3]; messages are equal when their pixels are."""
 
     role: Role
     content: str = ""
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
-    images: tuple[Any, ...] = ()
+    images: tuple[np.ndarray, ...] = field(default=(), compare=False)  # arrays have no truth of their own: see __eq__
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -64,12 +74,33 @@ class Message:
             raise DokjaError(
                 f"A {self.role} message carries reasoning or tool calls. Only assistant messages may: leave them out."
             )
+        if self.images:
+            from dokja.text.images import check_pixels
+
+            if self.role not in SHOWN:
+                raise DokjaError(f"A {self.role} message carries images. Only user and tool messages may: move them.")
+            object.__setattr__(self, "images", tuple(map(check_pixels, self.images)))
         if self.reasoning == "":
             object.__setattr__(self, "reasoning", None)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        words = [(m.role, m.content, m.reasoning, m.tool_calls, len(m.images)) for m in (self, other)]
+        pairs = zip(self.images, other.images, strict=False)
+        return words[0] == words[1] and all(a.shape == b.shape and bool((a == b).all()) for a, b in pairs)
+
     def to_dict(self) -> dict[str, Any]:
-        """The message in the shape of OpenAI-compatible APIs, which the exported template also reads."""
+        """The message in the shape of OpenAI-compatible APIs, which the exported template also reads; images become
+        data URLs of PNGs."""
         out: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.images:
+            from dokja.text.images import data_url
+
+            parts: list[dict[str, Any]] = [
+                {"type": "image_url", "image_url": {"url": data_url(i)}} for i in self.images
+            ]
+            out["content"] = parts + ([{"type": "text", "text": self.content}] if self.content else [])
         if self.reasoning is not None:
             out["reasoning_content"] = self.reasoning
         if self.tool_calls:
@@ -80,10 +111,11 @@ class Message:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Message:
-        """Read a message of an API or a data file; raises DokjaError where it is not one."""
-        content = raw.get("content")
-        if not isinstance(content, str | None):
-            raise DokjaError("A message's content must be text. Send parts of other kinds (images) to a vision model.")
+        """Read a message of an API or a data file; raises DokjaError where it is not one.
+
+        Content may be a list of parts: texts, which are joined by line ends, and images as data URLs.
+        """
+        content, images = _parts(raw.get("content"))
         calls = []
         for call in raw.get("tool_calls") or ():
             body = call.get("function", call) if isinstance(call, Mapping) else {}
@@ -96,7 +128,40 @@ class Message:
                 raise DokjaError(f"A tool call cannot be read: {call!r}. Give a name and a JSON object of arguments.")
             calls.append(ToolCall(body["name"], arguments))
         reasoning = raw.get("reasoning_content") or raw.get("reasoning") or None
-        return cls(raw.get("role"), content or "", reasoning, tuple(calls))  # type: ignore[arg-type]
+        return cls(raw.get("role"), content, reasoning, tuple(calls), images)  # type: ignore[arg-type]
+
+
+def _parts(content: Any) -> tuple[str, tuple[np.ndarray, ...]]:
+    """The text and the images of a message's content."""
+    if isinstance(content, str | None):
+        return content or "", ()
+    texts, images = [], []
+    for part in content if isinstance(content, list) else [content]:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif kind in ("image", "image_url"):
+            images.append(_image(part))
+        else:
+            raise DokjaError(
+                "A message's content must be text, or a list of text and image_url parts. Leave other parts out."
+            )
+    return "\n".join(filter(None, texts)), tuple(images)
+
+
+def _image(part: Mapping[str, Any]) -> np.ndarray:
+    """The pixels of an image part: an array, or a data URL. Paths and addresses are not followed: whoever sends a
+    message could read them through us."""
+    from dokja.text.images import check_pixels, read_image
+
+    source = part.get(part["type"], part.get("url"))
+    if isinstance(source, Mapping):
+        source = source.get("url")
+    if not isinstance(source, str):
+        return check_pixels(source)
+    if not source.startswith("data:"):
+        raise DataError(f"The image {source[:80]!r} is no data URL. Send its bytes: data:image/png;base64,...")
+    return read_image(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +185,18 @@ def render(
     `tools` are JSON schemas, declared in the system turn. Thoughts are kept only after the last user message (a tool
     loop sees its own), and only when `thinking`. The loss lies on what the model itself writes there. The segments of
     `messages[:-1]` with a generation prompt are a prefix of those of `messages` when the last one is the assistant's.
-    Raises DokjaError for images and for tools or arguments that are not JSON.
+    Raises DokjaError for tools or arguments that are not JSON.
     """
     out = [Segment(BOS, True)]
     if tools and not (messages and messages[0].role == "system"):
         out += _turn("system", tools_text(tools))
     last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
     for i, message in enumerate(messages):
-        if message.images:
-            raise DokjaError("This conversation holds images, which the text template cannot show. Remove them.")
         if message.role != "assistant":
             text = message.content
             if i == 0 and tools and message.role == "system":
                 text += ("\n\n" if text else "") + tools_text(tools)
-            out += _turn(message.role, text)
+            out += _turn(message.role, text, len(message.images))
         elif i > last_user:
             out += generation_prompt(thinking)
             out += answer(message, thinking)
@@ -172,7 +235,7 @@ def _answer(message: Message, thinking: bool) -> Iterator[Segment]:
 
 def tools_text(tools: Sequence[Mapping[str, Any]]) -> str:
     """The declaration of tools in the system turn: a heading and one JSON schema a line."""
-    return "# Tools\n" + "\n".join(_json(tool) for tool in tools)
+    return "# Tools\n" + "\n".join(to_json(tool) for tool in tools)
 
 
 def text_of(segments: Sequence[Segment]) -> str:
@@ -180,15 +243,15 @@ def text_of(segments: Sequence[Segment]) -> str:
     return "".join(s.text for s in segments)
 
 
-def _turn(role: str, text: str) -> list[Segment]:
+def _turn(role: str, text: str, images: int = 0) -> list[Segment]:
     body = [Segment(text, False)] if text else []
-    return [Segment(_MARKER[role], True), *body, Segment(END, True)]
+    return [Segment(_MARKER[role], True), *[Segment(IMAGE, True)] * images, *body, Segment(END, True)]
 
 
-def _json(value: Any) -> str:
+def to_json(value: Any, *, sort_keys: bool = False) -> str:
     """JSON with Python's default separators: the only form which every Jinja runtime's `tojson` also writes."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys)
     except (TypeError, ValueError) as err:
         raise DokjaError(
             f"A tool schema or argument is no JSON ({err}). Use text, finite numbers, lists, maps."

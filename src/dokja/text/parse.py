@@ -7,17 +7,18 @@
 | `</think>` without an open thought     | dropped; `leaked` True when text stood before it                     |
 | a tool call that is no JSON call       | content, markers included; counted in `malformed_tool_calls`         |
 | a call marker inside a thought         | text of the thought                                                  |
+| `<|pad|>` or `<|image|>`               | dropped                                                              |
 | `<|end|>`, `<|bos|>` or a role marker  | the end of the answer; whatever follows is ignored                   |
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dokja.text.chat import CALL, CALL_END, PAD, THINK, THINK_END, Message, Segment, ToolCall
+from dokja.text.chat import CALL, CALL_END, IMAGE, PAD, THINK, THINK_END, Message, Segment, ToolCall
 from dokja.text.stream import MarkerSplitter, Piece
 
 Kind = Literal["reasoning", "content", "tool_call"]
@@ -35,14 +36,16 @@ class StreamParser:
     """Reads what follows the generation prompt of `thinking`'s mode; `finish` gives the message.
 
     Joined deltas equal the message however the pieces are cut. A tool call is held until it is whole, because until
-    then it may still turn out to be content.
+    then it may still turn out to be content. `read_call` reads what stands between the markers of a call.
     """
 
-    def __init__(self, thinking: bool) -> None:
+    def __init__(self, thinking: bool, read_call: Callable[[str], ToolCall | None] | None = None) -> None:
         self.thinking = thinking
         self.leaked = False
         self.ended = False
         self.malformed_tool_calls = 0
+        self.thoughts: list[str] = []  # the markers of thoughts in the order written
+        self._read_call = read_call or read_tool_call
         self._in_thought = thinking
         self._answered = False  # whether something visible has been said
         self._call: list[str] | None = None  # text of the open call, None outside calls
@@ -57,6 +60,8 @@ class StreamParser:
 
     def feed(self, piece: Piece | Segment) -> list[Delta]:
         """Take the next piece; returns what became certain by it."""
+        if piece.special and piece.text in (THINK, THINK_END):
+            self.thoughts.append(piece.text)
         if self.ended or not piece.text:
             return []
         return self._marker(piece.text) if piece.special else self._text(piece.text)
@@ -85,7 +90,7 @@ class StreamParser:
         return [Delta("reasoning", text)]
 
     def _marker(self, marker: str) -> list[Delta]:
-        if marker == PAD:
+        if marker in (PAD, IMAGE):
             return []
         if marker == THINK:
             out = self._end_call(whole=False)
@@ -115,7 +120,7 @@ class StreamParser:
         if self._call is None:
             return []
         text, self._call = "".join(self._call), None
-        call = read_tool_call(text) if whole else None
+        call = self._read_call(text) if whole else None
         if call is not None:
             self._calls.append(call)
             self._answered = True

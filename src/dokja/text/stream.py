@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dokja.text.chat import SPECIALS
@@ -25,15 +25,16 @@ class StreamDecoder:
     markers equal `bytes.decode("utf-8", "replace")` of the bytes between them.
     """
 
-    def __init__(self, token_bytes: Sequence[bytes]) -> None:
-        self._bytes = token_bytes
+    def __init__(self, token_bytes: Sequence[bytes], markers: Mapping[int, str]) -> None:
+        """`markers` names the ids that are markers. Ids beyond `token_bytes` (a padded vocabulary) mean nothing."""
+        self._bytes, self._markers = token_bytes, markers
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> list[Piece]:
         """The pieces that this token completes: none, one, or (a marker after a torn character) two."""
-        if token < len(SPECIALS):
-            return [*self.flush(), Piece(SPECIALS[token], True)]
-        text = self._utf8.decode(self._bytes[token])
+        if token in self._markers:
+            return [*self.flush(), Piece(self._markers[token], True)]
+        text = self._utf8.decode(self._bytes[token]) if token < len(self._bytes) else ""
         return [Piece(text)] if text else []
 
     def flush(self) -> list[Piece]:
@@ -49,11 +50,10 @@ class MarkerSplitter:
     Here a marker that somebody merely quotes cannot be told from a real one: use tokens where there are tokens.
     """
 
-    _markers = re.compile("|".join(map(re.escape, SPECIALS)))
-    _starts = frozenset(marker[:n] for marker in SPECIALS for n in range(1, len(marker)))
-    _longest = max(map(len, SPECIALS))
-
-    def __init__(self) -> None:
+    def __init__(self, markers: Sequence[str] = SPECIALS) -> None:
+        self._markers = re.compile("|".join(map(re.escape, markers)))
+        self._starts = frozenset(marker[:n] for marker in markers for n in range(1, len(marker)))
+        self._longest = max(map(len, markers))
         self._held = ""
 
     def feed(self, text: str) -> list[Piece]:

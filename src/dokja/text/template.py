@@ -21,10 +21,21 @@ JINJA = """\
   {{- '<|end|>' -}}
 {%- endif -%}
 {%- for message in messages -%}
-  {%- set content = message['content'] or '' -%}
-  {%- if content is not string -%}
-    {{- raise_exception('Only text can be shown: remove images and other parts.') -}}
+  {%- set part = namespace(images='', text='') -%}
+  {%- if message['content'] is string -%}
+    {%- set part.text = message['content'] -%}
+  {%- else -%}
+    {%- for item in message['content'] or [] -%}
+      {%- if item['type'] == 'text' -%}
+        {%- set part.text = part.text + ('\\n' if part.text and item['text'] else '') + item['text'] -%}
+      {%- elif item['type'] in ['image', 'image_url'] and message['role'] in ['user', 'tool'] -%}
+        {%- set part.images = part.images + '<|image|>' -%}
+      {%- else -%}
+        {{- raise_exception('Only text can be shown, and images of a user or a tool: remove other parts.') -}}
+      {%- endif -%}
+    {%- endfor -%}
   {%- endif -%}
+  {%- set content = part.text -%}
   {%- if message['role'] == 'assistant' -%}
     {{- '<|assistant|><think>' -}}
     {%- if thinking and loop.index0 > ns.last_user -%}
@@ -38,7 +49,7 @@ JINJA = """\
       {{- '}</tool_call>' -}}
     {%- endfor -%}
   {%- elif message['role'] in ['system', 'user', 'tool'] -%}
-    {{- '<|' + message['role'] + '|>' + content -}}
+    {{- '<|' + message['role'] + '|>' + part.images + content -}}
     {%- if tools and loop.first and message['role'] == 'system' -%}
       {{- ('\\n\\n' if content else '') + '# Tools' -}}
       {%- for tool in tools -%}{{- '\\n' + (tool | tojson) -}}{%- endfor -%}

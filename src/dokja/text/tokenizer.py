@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from dokja.errors import ConfigError, DataError
 from dokja.text.chat import BOS, END, PAD, SPECIALS, Segment
+from dokja.text.foreign import COMPANIONS, read_foreign
 from dokja.text.stream import StreamDecoder
 from dokja.text.template import JINJA
 from dokja.text.unicode import nfc, refuse_surrogates
@@ -62,10 +63,14 @@ def train_tokenizer(texts: Iterable[str], vocab: int, specials: Sequence[str] = 
 
 
 class Tokenizer:
-    """Text to ids and back. Built from the text of a `tokenizer.json`; `sha256` is the hash of that text."""
+    """Text to ids and back. Built from the text of a `tokenizer.json`; `sha256` is the hash of that text.
 
-    def __init__(self, source: str) -> None:
-        """Raises DataError where `source` is not a byte-level BPE with our markers at ids 0 to 10."""
+    `foreign` says that it is another model's: its markers have other names and ids, its normal form is the file's.
+    """
+
+    def __init__(self, source: str, *, imported: bool = False) -> None:
+        """Raises DataError where `source` is not a byte-level BPE with our markers at ids 0 to 11; `imported` also
+        takes the tokenizers of other models (see `text.foreign`)."""
         try:
             self._hf = tokenizers.Tokenizer.from_str(source)
         except Exception as err:  # the library raises bare Exception
@@ -73,6 +78,17 @@ class Tokenizer:
         self._source = source
         self.sha256 = hashlib.sha256(source.encode()).hexdigest()
         self.vocab_size: int = self._hf.get_vocab_size(with_added_tokens=True)
+        self.companions: dict[str, str] = {}
+        self.foreign = imported and any(self._hf.id_to_token(i) != name for i, name in enumerate(SPECIALS))
+        if self.foreign:
+            self._hf, self._bytes, self._special = read_foreign(source, _BYTE_OF)
+            self.vocab_size = len(self._bytes)
+        else:
+            self._bytes, self._special = self._read_ours(), {name: i for i, name in enumerate(SPECIALS)}
+        self._names = {i: name for name, i in self._special.items()}
+
+    def _read_ours(self) -> list[bytes]:
+        """The bytes of every id; sees to it that the file is one of ours."""
         names = [self._hf.id_to_token(i) or "" for i in range(self.vocab_size)]
         if tuple(names[: len(SPECIALS)]) != SPECIALS:
             raise DataError(f"This tokenizer lacks our markers at ids 0 to {len(SPECIALS) - 1}. Train one with dokja.")
@@ -86,32 +102,46 @@ class Tokenizer:
             raise DataError(
                 "This tokenizer has gaps, or not all of the 256 bytes, so text could be lost. Train one with dokja."
             )
-        self._bytes: list[bytes] = [b""] * len(SPECIALS) + table
-        self._special = {name: i for i, name in enumerate(SPECIALS)}
         # Ordinary text that spells a marker stays text. NFC is done here, with Python's own tables (and much faster),
         # so that `decode_bytes(encode(x)) == nfc(x).encode()` holds exactly.
         self._hf.encode_special_tokens = True
         self._hf.normalizer = None
+        return [b""] * len(SPECIALS) + table
+
+    @property
+    def specials(self) -> Mapping[str, int]:
+        """The markers and their ids."""
+        return self._special
+
+    def normal(self, text: str) -> str:
+        """The form in which text is encoded: NFC, or what the file of another model says."""
+        if not self.foreign:
+            return nfc(text)
+        refuse_surrogates(text)
+        return str(self._hf.normalizer.normalize_str(text)) if self._hf.normalizer else text
 
     def encode(self, text: str) -> list[int]:
-        """The ids of ordinary text after NFC; never a marker's. Raises DataError for lone surrogates."""
-        return _refusing([text], lambda: self._hf.encode(nfc(text), add_special_tokens=False).ids)
+        """The ids of ordinary text after `normal`; never a marker's. Raises DataError for lone surrogates."""
+        plain = text if self.foreign else nfc(text)  # the file's own normalizer is still in the foreign one
+        return _refusing([text], lambda: self._hf.encode(plain, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on all threads of the machine."""
-        normal = [nfc(t) for t in texts]
+        normal = list(texts) if self.foreign else [nfc(t) for t in texts]
         done = _refusing(normal, lambda: self._hf.encode_batch_fast(normal, add_special_tokens=False))
         return [e.ids for e in done]
 
     def encode_segments(self, segments: Sequence[Segment]) -> Encoded:
-        """The ids of a rendered conversation and where the loss lies."""
+        """The ids of a rendered conversation and where the loss lies. Markers which another model's tokenizer has no
+        token for are spelled in letters, in one text with what stands beside them."""
+        segments = self._spell(segments)
         return self._join(segments, {s.text: self.encode(s.text) for s in segments if not s.special})
 
     def encode_segments_batch(self, conversations: Iterable[Sequence[Segment]]) -> Iterator[Encoded]:
         """`encode_segments` of many conversations, in order: texts are encoded together and equal ones only once."""
         chunk: list[Sequence[Segment]] = []
         for segments in conversations:
-            chunk.append(segments)
+            chunk.append(self._spell(segments))
             if len(chunk) == _CHUNK:
                 yield from self._encode_chunk(chunk)
                 chunk = []
@@ -119,12 +149,14 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The raw bytes behind the ids; markers have none."""
-        return b"".join(map(self._bytes.__getitem__, ids))
+        return b"".join(self._bytes[i] for i in ids if i < len(self._bytes))
 
     def decode(self, ids: Iterable[int], *, markers: bool = False) -> str:
         """The text behind the ids (U+FFFD for bytes that are no text), with the names of markers where asked for."""
-        names = self._bytes if not markers else [s.encode() for s in SPECIALS] + self._bytes[len(SPECIALS) :]
-        return b"".join(map(names.__getitem__, ids)).decode("utf-8", "replace")
+        if not markers:
+            return self.decode_bytes(ids).decode("utf-8", "replace")
+        named = (self._names[i].encode() if i in self._names else self.decode_bytes([i]) for i in ids)
+        return b"".join(named).decode("utf-8", "replace")
 
     def token_bytes(self, token: int) -> bytes:
         """The raw UTF-8 bytes that a token stands for: the denominator of bits per byte. Markers stand for none."""
@@ -133,18 +165,22 @@ class Tokenizer:
     def special_id(self, name: str) -> int:
         """The id of a marker, for example `<|end|>`."""
         if name not in self._special:
-            raise DataError(f"{name!r} is no marker of this tokenizer. The markers are {', '.join(SPECIALS)}.")
+            raise DataError(f"{name!r} is no marker of this tokenizer. The markers are {', '.join(self._special)}.")
         return self._special[name]
 
     def stream(self) -> StreamDecoder:
         """A decoder for one answer, fed token by token."""
-        return StreamDecoder(self._bytes)
+        return StreamDecoder(self._bytes, self._names)
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json` (with the chat template) as transformers reads them."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_bytes(self._source.encode())
+        if self.foreign:
+            for name, text in self.companions.items():
+                (folder / name).write_bytes(text.encode())
+            return
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": BOS,
@@ -158,15 +194,31 @@ class Tokenizer:
         (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | Path) -> Tokenizer:
-        """Read the `tokenizer.json` of `folder`; raises DataError where it is missing or not one of ours."""
+    def load(cls, folder: str | Path, *, imported: bool = False) -> Tokenizer:
+        """Read the `tokenizer.json` of `folder`; raises DataError where it is missing or not one of ours (or, where
+        `imported`, not one that can be read at all)."""
         path = Path(folder) / "tokenizer.json"
         try:
-            return cls(path.read_bytes().decode())
+            read = cls(path.read_bytes().decode(), imported=imported)
+            beside = (path.with_name(name) for name in COMPANIONS if read.foreign)
+            read.companions = {file.name: file.read_bytes().decode() for file in beside if file.is_file()}
+            return read
         except (OSError, UnicodeDecodeError) as err:
             raise DataError(f"{path} cannot be read ({err}). Name the folder of a tokenizer or release.") from err
         except DataError as err:
             raise DataError(f"{path}: {err}") from err
+
+    def _spell(self, segments: Sequence[Segment]) -> Sequence[Segment]:
+        if not self.foreign:
+            return segments
+        out: list[Segment] = []
+        for s in segments:
+            special = s.special and s.text in self._special
+            if out and not special and not out[-1].special and out[-1].loss == s.loss:
+                out[-1] = Segment(out[-1].text + s.text, False, s.loss)
+            else:
+                out.append(Segment(s.text, special, s.loss))
+        return out
 
     def _encode_chunk(self, conversations: Sequence[Sequence[Segment]]) -> Iterator[Encoded]:
         texts = list({s.text: None for segments in conversations for s in segments if not s.special})
@@ -182,6 +234,23 @@ class Tokenizer:
             ids += part
             loss += [int(segment.loss)] * len(part)
         return ids, loss
+
+
+def expand(ids: Sequence[int], loss: Sequence[int], image_id: int, counts: Sequence[int]) -> Encoded:
+    """An encoded conversation with every image's marker repeated as often as the image takes tokens (`counts`, in
+    order; see `text.images.token_count`). Raises DataError where markers and counts are not equally many."""
+    at = [i for i, token in enumerate(ids) if token == image_id]
+    if len(at) != len(counts):
+        raise DataError(
+            f"A conversation has {len(at)} places for images and {len(counts)} images. Give one image for each place."
+        )
+    if not at:
+        return list(ids), list(loss)
+    out: Encoded = ([], [])
+    for start, end, count in zip([0, *(i + 1 for i in at)], [*at, len(ids)], [*counts, 0], strict=True):
+        out[0].extend([*ids[start:end], *[image_id] * count])
+        out[1].extend([*loss[start:end], *[loss[end] if count else 0] * count])
+    return out
 
 
 def bytes_per_token(tokenizer: Tokenizer, texts: Iterable[str]) -> float:

@@ -19,6 +19,6 @@ def bits_per_byte(runner: Runner, batches: Iterable[Any], token_bytes: np.ndarra
     """
     nats = size = 0.0
     for b in batches:
-        nats += runner.nats(b.tokens_BL, b.docs_BL, b.targets_BL)
+        nats += runner.nats(b.tokens_BL, b.docs_BL, b.targets_BL, b.images)
         size += float(token_bytes[b.targets_BL[b.targets_BL >= 0]].sum())
     return nats / math.log(2) / max(size, 1.0)

@@ -13,17 +13,19 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dokja.errors import CheckpointError
 from dokja.ledger.atomic import sync_folder
 from dokja.ledger.hashing import sha256_file
+from dokja.model.families.files import Stored, read_header
 
 Groups = Mapping[str, Mapping[str, Tensor]]
 
@@ -115,11 +117,27 @@ def clean(folder: Path, say: Callable[[str], None]) -> None:
             shutil.rmtree(folder / f"step_{step:08d}")
 
 
-def load_latest(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+@dataclass(frozen=True)
+class Tensors(Mapping[str, Tensor]):
+    """The tensors of one file by name, each read when it is asked for: memory holds one of them, not a second model."""
+
+    stored: Mapping[str, Stored]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.stored[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
+def load_latest(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
     """Tensors by group and state of the newest checkpoint, or None where there is none. Call `clean` before it."""
     steps = complete_steps(folder)
     if not steps:
         return None
     path = folder / f"step_{steps[-1]:08d}"
-    groups = {p.stem: load_file(p) for p in path.glob("*.safetensors")}
+    groups = {p.stem: Tensors(read_header(p)) for p in path.glob("*.safetensors")}
     return groups, json.loads((path / "state.json").read_text())

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 N = TypeVar("N", int, float)
 
@@ -48,6 +48,12 @@ def total(value: N) -> N:
     return type(value)(t.item())
 
 
+def sum_tensor(t: Tensor) -> None:
+    """Adds every process's `t` in place."""
+    if world() > 1:
+        dist.all_reduce(t)
+
+
 def wait() -> None:
     """Until every process is here."""
     if dist.is_initialized():
@@ -60,6 +66,6 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     grads = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in grads])
-    dist.all_reduce(flat)
+    sum_tensor(flat)
     for g, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
         g.copy_(part.view_as(g))

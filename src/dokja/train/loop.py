@@ -27,7 +27,9 @@ from dokja.ledger.cost import flops_6nd, peak_memory_bytes
 from dokja.ledger.hashing import sha256_json
 from dokja.ledger.metrics import TIMING_KEYS, MetricsLog, read_metrics
 from dokja.model.decoder import Decoder
-from dokja.train import checkpoint, distributed
+from dokja.model.vision import training_flops
+from dokja.train import checkpoint, distributed, lora
+from dokja.train.balance import Balance
 from dokja.train.compiled import Runner, Weights
 from dokja.train.optim import Optimizer
 from dokja.train.schedule import SCHEDULES
@@ -95,6 +97,10 @@ class Plan:
     """Checkpoints are written after a multiple of this many steps (all updates on one round of rollouts)."""
     frozen: tuple[str, ...] = ()
     """Parameters with one of these words in their name keep their values."""
+    mtp_loss: float = 0.0
+    """Weight of the loss two tokens ahead; without it a multi-token head keeps its values as well."""
+    lora_rate: float = 0.0
+    """Peak rate of the pairs of a model that has them (`train.lora`): they learn and are kept, and nothing else."""
 
 
 @dataclass
@@ -117,12 +123,14 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
     """
     c, rank, world = plan.config, distributed.rank(), distributed.world()
     model.to(device)
+    frozen = plan.frozen if plan.mtp_loss else (*plan.frozen, "mtp.")
     for name, p in model.named_parameters():
-        if any(word in name for word in plan.frozen):
+        if any(word in name for word in frozen):
             p.requires_grad_(False)
-    rates = {k: getattr(c, k) for k in ("lr_matrix", "lr_embed", "lr_head", "lr_other")}
+    rates = {k: getattr(c, k) for k in ("lr_matrix", "lr_embed", "lr_head", "lr_other")} | {"lr_lora": plan.lora_rate}
+    kept, pairs = lora.state_of(model), lora.adapted(model)
     optimizer = Optimizer(model, rates, c.weight_decay, c.optimizer == "muon")
-    ema = {n: p.detach().clone() for n, p in model.named_parameters()} if c.ema else None
+    ema = {n: p.detach().clone() for n, p in kept.items()} if c.ema else None
     identity = {**plan.identity, "loader": plan.source.fingerprint(), "spec": sha256_json(model.spec.to_dict())}
     spent, start = Spent(), 0
     folder = plan.folder / "checkpoints"
@@ -134,11 +142,11 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
         groups, state = found
         refuse_other(identity, state["identity"])
         with torch.no_grad():
-            for n, p in model.named_parameters():
+            for n, p in kept.items():
                 p.copy_(groups["model"][n])
                 if ema is not None:
                     ema[n].copy_(groups["ema"][n])
-        optimizer.load({k: v.to(device) if v.ndim else v for k, v in groups["optimizer"].items()})
+        optimizer.load(groups["optimizer"])
         start, spent = state["step"], Spent(**state["spent"])
         plan.source.load(state["source"])
         made = checkpoint.hashes(folder, start)
@@ -148,13 +156,13 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
         metrics.truncate_after(start)
         if found:  # a kill may have come between the checkpoint and its line in the ledger
             plan.log(ledger_entry(plan.folder, start, made))
-    runner = Runner(model, dtype, plan.compile, plan.rows)
+    runner = Runner(model, dtype, plan.compile, plan.rows, plan.mtp_loss)
+    runner.balance = Balance.of(model, c.balance_rate, c.balance_loss)
 
     def save(step: int) -> None:
         if rank:
             return
-        model_state = {n: p for n, p in model.named_parameters()}
-        groups: dict[str, Mapping[str, Tensor]] = {"model": model_state, "optimizer": optimizer.state()}
+        groups: dict[str, Mapping[str, Tensor]] = {"model": kept, "optimizer": optimizer.state()}
         if ema is not None:
             groups["ema"] = ema
         state = {"identity": identity, "spent": vars(spent), "source": plan.source.state()}
@@ -180,24 +188,35 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
             factor = schedule(step, plan.steps, c.warmup, c.decay, c.final_lr)
             if targets:  # a round of answers may teach nothing: no group of mixed success
                 optimizer.step(factor)
+                if runner.balance:
+                    runner.balance.move()
             model.zero_grad(set_to_none=True)
             if ema is not None:
-                now = [p.detach() for p in model.parameters()]
+                now = [p.detach() for p in kept.values()]
                 torch._foreach_lerp_(list(ema.values()), now, 1 - c.ema)
             tokens = distributed.total(batch.tokens)
             spent.tokens += tokens
             spent.targets += targets
-            spent.flops_6nd += flops_6nd(model.spec.active_params, tokens)
-            spent.flops_attention += distributed.total(model.spec.attention_flops(document_lengths(batch.docs_BL)))
+            ahead = plan.mtp_loss > 0
+            work = flops_6nd(model.spec.trained_params(ahead), tokens)
+            spent.flops_6nd += work * 2 / 3 if pairs else work  # frozen matrices have no gradient to compute
+            lengths = document_lengths(batch.docs_BL)
+            spent.flops_attention += distributed.total(model.spec.attention_flops(lengths, ahead))
+            if model.spec.vision:
+                shown = [image for row in batch.images or () for image in row]
+                matrices, attention = training_flops(shown, model.spec.vision, model.spec.width)
+                spent.flops_6nd += distributed.total(matrices)
+                spent.flops_attention += distributed.total(attention)
             took = time.monotonic() - t0
             spent.seconds = seconds_before + time.monotonic() - began
             done = step + 1
             values: dict[str, Any] = {
                 "loss": loss,
-                "lr": c.lr_matrix * factor,
+                "lr": (plan.lora_rate if pairs else c.lr_matrix) * factor,
                 "grad_norm": gradient_norm,
                 "tokens": spent.tokens,
                 "targets": targets,
+                **runner.report(),
                 **plan.objective.metrics(nats, batch),
             }
             if plan.evaluate and (done % c.eval_every == 0 or done == plan.steps):
@@ -215,7 +234,7 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
     spent.extra["peak_memory_bytes"] = float(peak_memory_bytes())
     if ema is not None:
         with torch.no_grad():
-            for n, p in model.named_parameters():
+            for n, p in kept.items():
                 p.copy_(ema[n])
     return spent
 
@@ -229,11 +248,19 @@ def step_gradients(runner: Runner, plan: Plan, batch: Any, clip: float) -> tuple
     targets = distributed.total(batch.targets)
     weights = plan.objective.weights(batch, targets)
     nats = 0.0
+    if runner.balance:
+        runner.balance.begin(distributed.total(batch.tokens))
     for at in range(0, batch.tokens_BL.shape[0], runner.rows):
         rows = slice(at, at + runner.rows)
-        nats += runner.backward(batch.tokens_BL[rows], batch.docs_BL[rows], batch.targets_BL[rows], weights(rows))
+        arrays = (batch.tokens_BL[rows], batch.docs_BL[rows], batch.targets_BL[rows])
+        nats += runner.backward(*arrays, weights(rows), batch.images[rows] if batch.images else None)
     parameters = [p for p in runner.model.parameters() if p.requires_grad]
+    for p in parameters:
+        if p.grad is None:  # a vision tower whose batch shows no image, here or in every process
+            p.grad = torch.zeros_like(p)
     distributed.sum_gradients(parameters)
+    if runner.balance:
+        runner.balance.end()
     nats = distributed.total(nats)
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip if clip else math.inf, foreach=True)
     return nats, targets, float(norm)

@@ -6,7 +6,7 @@ import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from dokja.errors import ConfigError
 from dokja.tasks.extract import is_refusal
@@ -25,6 +25,8 @@ class Draft(NamedTuple):
     reference: str
     trace: str
     tag: str = ""
+    images: tuple[Any, ...] = ()
+    """uint8 arrays [height, width, 3] that the question is about"""
 
 
 class Dice(random.Random):
@@ -57,6 +59,7 @@ class Family(ABC):
     name: str
     levels: tuple[int, ...]
     needs_steps: bool = True
+    needs_images: bool = False
     _cells: ClassVar[dict[tuple[str, int, str], int]] = {}
 
     @abstractmethod
@@ -79,7 +82,7 @@ class Family(ABC):
             task=self.name,
             level=level,
             language=language,
-            messages=(Message("user", draft.prompt),),
+            messages=(Message("user", draft.prompt, images=draft.images),),
             reference=draft.reference,
             trace=draft.trace,
             tags=(draft.tag,) if draft.tag else (),

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from dokja.engine.answers import grade_answer, read_answer
+from dokja.engine.answers import encode_prompt, grade_answer, read_answer
 from dokja.engine.api import Completion, Request
 from dokja.tasks.problem import Problem
-from dokja.text.chat import END, THINK_END, Mode, render
+from dokja.text.chat import END, THINK_END, Mode
+from dokja.text.images import ImageConfig
 from dokja.text.tokenizer import Tokenizer
 from dokja.train.rollouts.record import Rollout
 from dokja.train.rollouts.rewards import violations, wrong_language
@@ -41,18 +42,19 @@ def sample(
     first: int = 0,
     temperature: float | None = None,
     top_p: float = 1.0,
+    images: ImageConfig | None = None,
 ) -> list[list[Rollout]]:
     """`answers` graded answers to every (problem, mode), grouped by prompt; groups are numbered from `first`.
 
     c has temperature (unless given), max_tokens and budget (tokens of a thought before it is closed by force). Answers
-    to learn from keep top_p = 1: with any other the policy would not be what it is trained as.
+    to learn from keep top_p = 1: with any other the policy would not be what it is trained as. `images` is the image
+    config of a vision model.
     """
     end, close = tokenizer.special_id(END), tokenizer.special_id(THINK_END)
     requests = []
     for number, (problem, mode) in enumerate(asked, first):
         thinking = mode == "think"
-        segments = render(problem.messages, thinking=thinking, add_generation_prompt=True)
-        prompt = tokenizer.encode_segments(segments)[0]
+        prompt, shown = encode_prompt(problem.messages, tokenizer, images, thinking)
         requests += [
             Request(
                 id=f"{number}/{n}",
@@ -64,6 +66,7 @@ def sample(
                 stop=(end,),
                 think_budget=c.budget if thinking else None,
                 think_close=(close,) if thinking else (),
+                images=shown,
             )
             for n in range(answers)
         ]

@@ -1,0 +1,74 @@
+"""Words for what is seen, in both languages, and the grading of answers that name it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dokja.tasks.extract import same_word
+from dokja.tasks.sight.canvas import Canvas, Colour, Point, corners, star
+
+
+class Hue(NamedTuple):
+    """A colour: its RGB, its name by language, and the Korean form before a noun."""
+
+    rgb: Colour
+    en: str
+    ko: str
+    before: str
+
+    def name(self, language: str) -> str:
+        """The name as an answer."""
+        return self.ko if language == "ko" else self.en
+
+    def of(self, noun: str, language: str) -> str:
+        """`red circle`, `빨간 원`."""
+        return f"{self.before if language == 'ko' else self.en} {noun}"
+
+
+HUES = (
+    Hue((214, 40, 40), "red", "빨간색", "빨간"),
+    Hue((40, 80, 210), "blue", "파란색", "파란"),
+    Hue((40, 150, 60), "green", "초록색", "초록"),
+    Hue((235, 195, 30), "yellow", "노란색", "노란"),
+    Hue((140, 50, 170), "purple", "보라색", "보라"),
+    Hue((35, 35, 35), "black", "검은색", "검은"),
+)
+SHAPES = {
+    "circle": ("circle", "원"),
+    "triangle": ("triangle", "삼각형"),
+    "square": ("square", "사각형"),
+    "star": ("star", "별"),
+}
+"""Kind of shape -> (English, Korean) noun."""
+_SAME = {
+    "빨간색": ("빨강", "빨간"), "파란색": ("파랑", "파란"), "초록색": ("초록", "녹색"), "노란색": ("노랑", "노란"),
+    "보라색": ("보라",), "검은색": ("검정", "검정색", "검은"),
+    "사각형": ("네모", "사변형"), "삼각형": ("세모",), "원": ("동그라미", "원형"), "별": ("별 모양",),
+    "quadrilateral": ("square", "rectangle"),
+    "왼쪽": ("왼편", "좌측"), "오른쪽": ("오른편", "우측"), "위": ("위쪽",), "아래": ("아래쪽", "밑"),
+    "above": ("up",), "below": ("down", "under"),
+    "네": ("예", "맞다", "평행하다", "평행"), "아니요": ("아니오", "아니다"),
+}  # fmt: skip
+
+
+def same_name(reference: str, answer: str) -> bool | None:
+    """Whether `answer` says `reference` or another word for it; None where it holds no word at all."""
+    verdicts = [same_word(word, answer) for word in (reference, *_SAME.get(reference, ()))]
+    if verdicts[0] is None:
+        return None
+    return any(verdicts)
+
+
+def noun(kind: str, language: str) -> str:
+    """The word for a shape."""
+    return SHAPES[kind][language == "ko"]
+
+
+def paint(canvas: Canvas, kind: str, centre: Point, radius: float, colour: Colour, turn: float) -> None:
+    """A shape of SHAPES that fits into a circle of `radius`."""
+    if kind == "circle":
+        canvas.circle(centre, radius * 0.9, colour)
+    elif kind == "star":
+        canvas.polygon(star(centre, radius * 1.05, turn), colour)
+    else:
+        canvas.polygon(corners(centre, radius, 3 if kind == "triangle" else 4, turn), colour)
