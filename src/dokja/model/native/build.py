@@ -1,6 +1,6 @@
 """Compiles a C++ file of this folder with the machine's own compiler and loads it; no ninja, no torch headers.
 
-The library is cached under ~/.cache/dokja (or $DOKJA_CACHE), named by the hash of source, flags and processor.
+The library is cached under ~/.cache/dokja (or $DOKJA_CACHE), named by the hash of sources, flags and processor.
 Without a compiler `load` returns None and says so once; callers then use torch's own kernels.
 """
 
@@ -46,7 +46,8 @@ def load(name: str) -> ctypes.CDLL | None:
         )
         return None
     source = Path(__file__).with_name(f"{name}.cpp")
-    key = hashlib.sha256("\n".join([source.read_text(), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[:16]
+    texts = [file.read_text() for file in (source, *sorted(source.parent.glob("*.h")))]
+    key = hashlib.sha256("\n".join([*texts, *FLAGS, compiler, _cpu()]).encode()).hexdigest()[:16]
     library = cache_dir() / f"{name}-{key}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,10 @@
 #include <cstring>
 #include <vector>
 
+#include "vector.h"
+
 namespace {
 
-constexpr int VW = 16;      // floats a vector
 constexpr int PANEL = 32;   // outputs a panel of a packed matrix
 constexpr int PART = 128;   // tokens whose probabilities are summed before a draw looks at each
 constexpr int BLOCK = 24;   // most rows that pass the layers together
@@ -28,40 +29,6 @@ constexpr int TILE = 12;    // rows whose sums of a panel stay in registers
 #else
 constexpr int TILE = 4;
 #endif
-constexpr float LOG2E = 1.44269504f;
-
-typedef float vf __attribute__((vector_size(VW * 4), aligned(4), may_alias));
-typedef int32_t vi __attribute__((vector_size(VW * 4), aligned(4), may_alias));
-
-inline vf load(const float* p) { return *reinterpret_cast<const vf*>(p); }
-inline void store(float* p, vf v) { *reinterpret_cast<vf*>(p) = v; }
-inline vf splat(float x) { return x - vf{}; }
-
-inline float sum(vf v) {
-    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-    return (v[0] + v[1]) + (v[2] + v[3]);
-}
-
-// 2^x for x <= 0 (relative error ~2e-7); very negative x gives 0.
-inline vf exp2v(vf x) {
-    vf lowest = splat(-126.f);
-    vi small = x < lowest;
-    x = small ? lowest : x;
-    vf magic = splat(12582912.f);
-    vf whole = (x + magic) - magic;
-    vf f = x - whole;
-    vf p = splat(1.5353362e-4f);
-    p = p * f + 1.3398874e-3f;
-    p = p * f + 9.6184373e-3f;
-    p = p * f + 5.5503324e-2f;
-    p = p * f + 2.4022648e-1f;
-    p = p * f + 6.9314720e-1f;
-    p = p * f + 1.f;
-    vi e = (__builtin_convertvector(whole, vi) + 127) << 23;
-    vf r = p * reinterpret_cast<vf&>(e);
-    return small ? vf{} : r;
-}
 
 // Lane i of the result is the sum of a[i]'s lanes.
 #define FOLD(n, LO, HI) \
@@ -230,8 +197,7 @@ void activate(float* y, int64_t F, bool gated) {
         vf x = load(y + c);
         vi positive = x > 0.f;
         if (gated) {
-            vf e = exp2v((positive ? -x : x) * LOG2E);
-            store(y + c, x * (positive ? splat(1.f) : e) / (e + 1.f) * load(y + F + c));
+            store(y + c, silu(x) * load(y + F + c));
         } else {
             store(y + c, positive ? x * x : vf{});
         }
