@@ -124,7 +124,7 @@ class Native:
         With a multi-token head `hidden` [scored, D] takes the stack's normed output of the rows that are scored.
         """
         self._refresh()
-        vocab = self._model.spec.vocab
+        vocab, rows = self._model.spec.vocab, [row.contiguous() for row in rows]
         scores_BV = torch.empty(scored, -(-vocab // _PANEL) * _PANEL)
         self._library.dokja_decode(
             ctypes.byref(self._struct), *pointers(*rows, first), ctypes.c_int64(len(first) - 1),

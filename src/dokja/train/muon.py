@@ -15,8 +15,6 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-BATCH_BYTES = 2**28
-"""Most bytes of fp32 updates that are orthogonalised together."""
 NS_STEPS = 5
 NS = (3.4445, -4.7750, 2.0315)
 """Quintic coefficients of the iteration, K. Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon)."""
@@ -70,7 +68,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """One update at rate `lr`, from the `.grad` of every parameter, which it uses up."""
+        """One update at rate `lr`, from the `.grad` of every parameter."""
         for shape, parts in self._batches():
             updates = []
             for target, grad, momentum in parts:
