@@ -27,6 +27,7 @@ from dokja.engine.draft import Drafter, MtpDrafter
 from dokja.engine.forward import Forward
 from dokja.engine.running import Running
 from dokja.engine.sampler import Needs, Sampler
+from dokja.engine.wide import Bits
 from dokja.errors import CheckpointError, ConfigError, DokjaError
 from dokja.model.decoder import Decoder
 from dokja.text.images import token_count
@@ -38,6 +39,7 @@ class Engine:
     slots: sequences at once. dtype: of weights and cache; scores are fp32 always. chunk: the most tokens of one
     prompt in one pass, prefill_tokens: of all prompts together (padding included); both bound memory, neither
     changes a result. draft: tokens that the model's multi-token head proposes a step; answers are the same with any.
+    weights: of a large model on the CPU in 16, 8 or 4 bits, with a bf16 cache (see `engine.wide`).
     """
 
     def __init__(
@@ -50,13 +52,15 @@ class Engine:
         chunk: int = 512,
         prefill_tokens: int = 2048,
         draft: int = 0,
+        weights: Bits | None = None,
     ):
         if min(slots, chunk, prefill_tokens) < 1:
             raise ConfigError(f"slots ({slots}), chunk ({chunk}) and prefill_tokens ({prefill_tokens}) start at 1.")
         if draft < 0:
             raise ConfigError(f"draft is {draft}. Use 0 for none, or the tokens to propose a step.")
         self.spec, self.slots = model.spec, slots
-        self._forward = Forward(model, slots, dtype, device, chunk, draft)
+        dtype = torch.bfloat16 if weights else dtype
+        self._forward = Forward(model, slots, dtype, device, chunk, draft, weights)
         self._drafter: Drafter | None = MtpDrafter(self._forward, draft) if draft else None
         # A place for an image that no image fills would mean nothing, to the trainer least of all.
         self._sampler = Sampler(slots, device, self.spec.vision.image_token if self.spec.vision else None)

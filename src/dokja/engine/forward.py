@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from dokja.engine.kv import Cache
 from dokja.engine.native import Native
+from dokja.engine.wide import Bits, Wide
 from dokja.model.block import Block, rotation
 from dokja.model.decoder import Decoder
 from dokja.model.norm import rms_norm
@@ -85,8 +86,18 @@ class _Sight:
 class Forward:
     """A model with its caches. Callers hold `torch.inference_mode`."""
 
-    def __init__(self, model: Decoder, slots: int, dtype: torch.dtype, device: str, chunk: int, ahead: int = 0):
-        """`chunk`: the most tokens of one prompt in one pass. `ahead`: the most drafts of a sequence in one step."""
+    def __init__(
+        self,
+        model: Decoder,
+        slots: int,
+        dtype: torch.dtype,
+        device: str,
+        chunk: int,
+        ahead: int = 0,
+        weights: Bits | None = None,
+    ):
+        """`chunk`: the most tokens of one prompt in one pass. `ahead`: the most drafts of a sequence in one step.
+        `weights`: see `engine.wide`; they need bf16."""
         self.model, self.spec, self.dtype, self.device = in_dtype(model, dtype, device), model.spec, dtype, device
         self.chunk = chunk
         self._blocks = cast("list[Block]", list(self.model.layers))
@@ -95,7 +106,11 @@ class Forward:
         self._verified = torch.zeros(slots * (ahead + 1), self.spec.width, dtype=dtype, device=device)
         positions = torch.arange(self.spec.context + ahead, device=device)
         self._turns = torch.cat(rotation(positions, self.spec), dim=-1)  # cos, sin
-        self._native = Native.of(self.model, self.cache, self._turns)
+        self._native: Native | Wide | None = (
+            Wide.of(self.model, self.cache, self._turns, weights)
+            if weights
+            else Native.of(self.model, self.cache, self._turns)
+        )
 
     def _masks(self, start: int, length: int) -> dict[int | None, Tensor]:
         """By window: mask[1,1,L,T] of a chunk at `start`, whose keys are the last T positions up to its end."""
@@ -225,6 +240,7 @@ class Forward:
         assert cache is not None and self.cache.hidden is not None
         self.cache.reserve(longest)
         if self._native is not None:
+            assert isinstance(self._native, Native)
             return self._native.draft(tokens_B, position_B, self.cache.hidden, depth)
         x, drafts = self.cache.hidden[:n], torch.empty(n, depth, dtype=torch.int64, device=self.device)
         for i in range(depth):
