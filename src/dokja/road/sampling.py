@@ -51,7 +51,8 @@ def write_samples(context: Context, folder: Path, name: str) -> None:
     from dokja.engine.api import Request
     from dokja.engine.load import load_engine
 
-    engine, tokenizer, info = load_engine(folder / "weights", slots=32, device=str(device_name(context)))
+    dtype, device = engine_dtype(context, name), device_name(context)
+    engine, tokenizer, info = load_engine(folder / "weights", slots=32, dtype=dtype, device=device)
     spoken = speech(context)
     ends, thinks = {*stop_ids(spoken.style, tokenizer), spoken.ids["eos"]}, spoken.style.supports("think")
     chat = name in ("sft", "preference", "rl")
@@ -97,6 +98,17 @@ def prompt_ids(
 def written(tokens: Sequence[int], ends: Collection[int]) -> list[int]:
     """The tokens without the markers that end an answer."""
     return [t for t in tokens if t not in ends]
+
+
+def engine_dtype(context: Context, name: str) -> Any:
+    """The dtype the samples are written in: fp32, or what stage `name` computes in where the release is bf16."""
+    import torch
+
+    from dokja.road.training import pick_device, pick_dtype
+
+    if context.recipe.release.dtype == "float32":
+        return torch.float32
+    return pick_dtype(getattr(context.recipe, name).precision, pick_device(context.recipe))
 
 
 def device_name(context: Context) -> str:
