@@ -97,7 +97,7 @@ def _final_labels(groups: Sequence[Sequence[Rollout]], c: PreferenceConfig) -> l
     from dokja.train.rollouts.rewards import wrong_language
 
     return [
-        r.parts.get("judge", r.score) - c.language * wrong_language(r.answer, r.prompt, r.language)
+        r.parts.get("judge", r.score) - c.language * wrong_language(r.answer, r.prompt, r.language, r.reference)
         for group in groups
         for r in group
     ]

@@ -128,9 +128,7 @@ def test_head_dim_is_what_the_config_says_and_not_width_over_heads(width, head_d
     with torch.inference_mode():
         engine = Forward(loaded, 1, torch.float32, "cpu", 7)
         engine.prefill(0, [ids[0, :-1].tolist()])
-        assert torch.allclose(
-            engine.decode(ids[:, -1], torch.tensor([19]), 20), made(ids)[:, -1], atol=1e-5
-        )
+        assert torch.allclose(engine.decode(ids[:, -1], torch.tensor([19]), 20), made(ids)[:, -1], atol=1e-5)
 
 
 def test_a_missing_head_dim_is_width_over_heads(tmp_path):

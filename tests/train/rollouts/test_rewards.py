@@ -117,7 +117,10 @@ def thinking_hacks(problem):
     )
     yield (
         "answer in the thought only",
-        [think(f"{trace} {say['frame'].format(right)}{THINK_END}{rest}") for rest in ("", " ", say["above"])],
+        [
+            think(f"{trace} {say['frame'].format(right)}{THINK_END}{rest}")
+            for rest in ("", " ", say["above"] if right != "above" else say["unsure"])
+        ],
     )
     yield (
         "second thought",
@@ -182,7 +185,10 @@ def rewarded(*answers, c=WEIGHTS, judge=None):
 def test_no_hack_earns_what_an_honest_right_answer_earns(cell, mode):
     for problem in problems(cell):
         wrong = wrong_answers(problem)[0]
+        reads_korean = problem.language == "en" and not problem.reference.isascii()  # there Hangul is no other language
         for name, tried in HACKS[mode](problem):
+            if name == "wrong language" and reads_korean:
+                continue
             for concise in (0.0, 0.3):
                 c = SimpleNamespace(**{**vars(WEIGHTS), "concise": concise})
                 right, failed, *got = rewarded(honest(problem, mode), honest(problem, mode, wrong), *tried, c=c)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dokja.tasks.extract import same_word
+from dokja.tasks.extract import final_part, same_word
 from dokja.tasks.families.base import Dice, Draft
 from dokja.tasks.korean import decompose
 from dokja.tasks.problem import Problem
@@ -34,6 +34,9 @@ class Hangul(Sight):
         return Draft(dice.pick(_PHRASES[language]), text, seen(map(jamo, text), text), "", (image,))
 
     def same(self, problem: Problem, answer: str) -> bool | None:
+        words = final_part(answer).split()
+        if any(not word.isascii() and not word.endswith(("은", "는", ":")) for word in words[:-1]):
+            return None  # several readings, or one again and again: only a phrase may lead to the answer
         return same_word(problem.reference, answer)
 
 

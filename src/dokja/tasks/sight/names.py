@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dokja.tasks.extract import same_word
+from dokja.tasks.extract import final_part, same_word, tidy
 from dokja.tasks.sight.canvas import Canvas, Colour, Point, corners, star
 
 
@@ -40,6 +40,24 @@ SHAPES = {
     "star": ("star", "별"),
 }
 """Kind of shape -> (English, Korean) noun."""
+POLYGONS = {
+    3: ("triangle", "삼각형"),
+    4: ("quadrilateral", "사각형"),
+    5: ("pentagon", "오각형"),
+    6: ("hexagon", "육각형"),
+    8: ("octagon", "팔각형"),
+}
+"""Corners -> (English, Korean) name."""
+SIDES = {"en": (("left", "right"), ("above", "below")), "ko": (("왼쪽", "오른쪽"), ("위", "아래"))}
+"""By axis (across, down): the word for the smaller and for the larger coordinate."""
+NO_YES = {"en": ("no", "yes"), "ko": ("아니요", "네")}
+_CHOICES = (
+    *(tuple(hue.name(language) for hue in HUES) for language in ("en", "ko")),
+    *zip(*POLYGONS.values(), strict=True),
+    *((*across, *down) for across, down in SIDES.values()),
+    *NO_YES.values(),
+)
+"""Answers that stand against one another."""
 _SAME = {
     "빨간색": ("빨강", "빨간"), "파란색": ("파랑", "파란"), "초록색": ("초록", "녹색"), "노란색": ("노랑", "노란"),
     "보라색": ("보라",), "검은색": ("검정", "검정색", "검은"),
@@ -52,11 +70,18 @@ _SAME = {
 
 
 def same_name(reference: str, answer: str) -> bool | None:
-    """Whether `answer` says `reference` or another word for it; None where it holds no word at all."""
-    verdicts = [same_word(word, answer) for word in (reference, *_SAME.get(reference, ()))]
-    if verdicts[0] is None:
+    """Whether `answer` says `reference` or another word for it; None where it holds no word at all, or names more than
+    one of the choices that the question leaves."""
+    choices = next(group for group in _CHOICES if reference in group)
+    named = {choice for word in tidy(answer).split() for choice in choices if _says(choice, word)}
+    last = [word for word in final_part(answer).split() if any(_says(choice, word) for choice in choices)]
+    if len(named) > 1 or len(last) > 1:
         return None
-    return any(verdicts)
+    return _says(reference, answer) if any(map(str.isalpha, answer)) else None
+
+
+def _says(name: str, text: str) -> bool:
+    return any(same_word(word, text) for word in (name, *_SAME.get(name, ())))
 
 
 def noun(kind: str, language: str) -> str:

@@ -8,7 +8,7 @@ from dokja.tasks.families.base import Dice, Draft
 from dokja.tasks.problem import Problem
 from dokja.tasks.sight.base import Sight, seen
 from dokja.tasks.sight.canvas import Canvas, shade
-from dokja.tasks.sight.names import HUES, same_name
+from dokja.tasks.sight.names import HUES, NO_YES, same_name
 from dokja.tasks.sight.scene import SIDE
 
 STEP_DEGREES = 15
@@ -18,7 +18,6 @@ _PHRASES = {
     "en": ("Are the two lines parallel?", "Do the lines run parallel?", "Are these lines parallel?"),
     "ko": ("두 선은 평행한가요?", "두 직선이 평행한가요?", "이 선들은 서로 평행한가요?"),
 }
-_ANSWERS = {"en": ("no", "yes"), "ko": ("아니요", "네")}
 
 
 class Parallel(Sight):
@@ -45,7 +44,7 @@ class Parallel(Sight):
             canvas.line(
                 (x - dx, y + dy), (x + dx, y - dy), shade(dice, dice.pick(HUES).rgb), 1.5 + level * dice.random()
             )
-        answer = _ANSWERS[language][same]
+        answer = NO_YES[language][same]
         return Draft(dice.pick(_PHRASES[language]), answer, seen(angles, answer), "", (canvas.pixels(),))
 
     def same(self, problem: Problem, answer: str) -> bool | None:

@@ -8,16 +8,9 @@ from dokja.tasks.families.base import STEP, Dice, Draft
 from dokja.tasks.problem import Problem
 from dokja.tasks.sight.base import Sight
 from dokja.tasks.sight.canvas import Canvas, corners, shade
-from dokja.tasks.sight.names import HUES, same_name
+from dokja.tasks.sight.names import HUES, POLYGONS, same_name
 from dokja.tasks.sight.scene import SIDE
 
-_KINDS = {
-    3: ("triangle", "삼각형"),
-    4: ("quadrilateral", "사각형"),
-    5: ("pentagon", "오각형"),
-    6: ("hexagon", "육각형"),
-    8: ("octagon", "팔각형"),
-}
 _OF_LEVEL = {1: (3, 4, 6), 2: (3, 4, 5, 6), 3: (3, 4, 5, 6, 8)}
 _TURN = {1: 0.1, 2: 0.4, 3: math.pi}
 _PHRASES = {
@@ -44,7 +37,7 @@ class Polygons(Sight):
                       for x, y in points for s in [0.8 + 0.25 * dice.random()]]  # fmt: skip
         line = 0.0 if level == 1 or dice.random() < 0.5 else 1.5 + 1.5 * dice.random()
         canvas.polygon(points, shade(dice, dice.pick(HUES).rgb), line)
-        answer = _KINDS[sides][language == "ko"]
+        answer = POLYGONS[sides][language == "ko"]
         return Draft(dice.pick(_PHRASES[language]), answer, f"{STEP[1]}{sides}>{answer}", "", (canvas.pixels(),))
 
     def same(self, problem: Problem, answer: str) -> bool | None:

@@ -7,11 +7,9 @@ from dokja.tasks.korean import josa
 from dokja.tasks.problem import Problem
 from dokja.tasks.sight import scene
 from dokja.tasks.sight.base import Sight, seen
-from dokja.tasks.sight.names import HUES, SHAPES, noun, same_name
+from dokja.tasks.sight.names import HUES, SHAPES, SIDES, noun, same_name
 
 _GRID = 4
-_SIDES = {"en": (("left", "right"), ("above", "below")), "ko": (("왼쪽", "오른쪽"), ("위", "아래"))}
-"""By axis (across, down): the word for the smaller and for the larger coordinate."""
 _SIDE = {
     ("en", 0): ("Is the {a} left or right of the {b}?", "On which side of the {b} is the {a}, left or right?"),
     ("en", 1): ("Is the {a} above or below the {b}?", "Where is the {a}, above or below the {b}?"),
@@ -22,7 +20,7 @@ _OUTERMOST = {
     "en": ("What colour is the {} shape?", "Which colour is {}?"),
     "ko": ("가장 {}에 있는 도형은 무슨 색인가요?", "맨 {} 도형의 색은?"),
 }
-_MOST = {"en": (("leftmost", "rightmost"), ("topmost", "lowest")), "ko": _SIDES["ko"]}
+_MOST = {"en": (("leftmost", "rightmost"), ("topmost", "lowest")), "ko": SIDES["ko"]}
 
 
 class Where(Sight):
@@ -50,7 +48,7 @@ class Where(Sight):
             )
         one, other = things[0], things[1]
         pair = sorted((one, other), key=lambda t: t.row if axis else t.column)
-        answer = _SIDES[language][axis][pair.index(one)]
+        answer = SIDES[language][axis][pair.index(one)]
         a, b = (t.hue.of(noun(t.kind, language), language) for t in (one, other))
         prompt = dice.pick(_SIDE[language, axis]).format(a=a, b=b, aneun=josa(a, "은/는"))
         return Draft(prompt, answer, seen((t.hue.name(language) for t in pair), answer), "", (image,))

@@ -114,9 +114,11 @@ def overfull(answer: str, reference: str) -> bool:
     if "\n" in text or len(answer) > LONGEST:
         return True
     # Room for `x=12`, `P.M.`, "The ball is under cup K." and `**\\boxed{12}**`; where labels are answers, for no other.
-    spare = (0, 1, 0 if _LABEL.search(right) else 2, 8, 24)
+    spare = (0, 1, 0 if _LABEL.search(right) else 1 if len(right) == 1 else 2, 8, 24)
     limits = (n + more for n, more in zip(_contents(right, right), spare, strict=True))
     if any(n > limit for n, limit in zip(_contents(_COMMA.sub("", text), answer), limits, strict=True)):
+        return True
+    if len(right) == 1 and text.split().count(right) > 1:
         return True
     text, right = text.casefold(), right.casefold()
     again = len(right) > 1 and any(c.isalpha() for c in right) and text.count(right) > 1
@@ -125,20 +127,21 @@ def overfull(answer: str, reference: str) -> bool:
 
 def _contents(text: str, raw: str) -> tuple[int, int, int, int, int]:
     """Numbers, signs of steps, labels and words in `text`, and what is neither letter nor digit in `raw`."""
-    steps = sum(c == "=" or (c.isnumeric() and not c.isdecimal()) for c in text)
+    steps = sum((c == "=") + 2 * (c.isnumeric() and not c.isdecimal()) for c in text)  # a numbered one is no `x=12`
     others = sum(not c.isalnum() for c in raw)
     return len(_NUMBER.findall(text)), steps, len(_LABEL.findall(text)), len(_WORD.findall(text)), others
 
 
-def wrong_language(text: str, prompt: str, language: str) -> bool:
+def wrong_language(text: str, prompt: str, language: str, reference: str = "") -> bool:
     """Whether `text` uses a script that neither `prompt` nor its language (ko, en; else the prompt's own) has.
 
-    A foreign script of the prompt (labels, variables, a word to spell) may be used letter by letter, and in words
-    spelled with letters of the prompt; so the prompt `B>C, C>D` permits `C` and no English sentence.
+    A foreign script of the prompt or the `reference` (labels, variables, a word to spell) may be used letter by letter,
+    and in words spelled with their letters; so the prompt `B>C, C>D` permits `C` and no English sentence. Where the
+    reference is Hangul, as in an image that is read, any Hangul may come.
     """
-    given = [c for c in nfc(prompt).casefold() if c.isalpha()]
+    given = [c for c in nfc(f"{prompt} {reference}").casefold() if c.isalpha()]
     scripts, letters = {_script(c) for c in given}, set(given)
-    own = OWN_SCRIPTS.get(language) or scripts
+    own = (OWN_SCRIPTS.get(language) or scripts) | ({_script(c) for c in reference} & {"HANGUL"})
     for script, run in groupby(nfc(_COMMAND.sub(" ", text)).casefold(), key=_script):
         if script and script not in own:
             word = list(run)
@@ -153,7 +156,7 @@ def overlong(length: int, most: int, cache: int) -> float:
 
 
 def _foreign(r: Rollout) -> bool:
-    return wrong_language(f"{r.reasoning}\n{r.answer}", r.prompt, r.language)
+    return wrong_language(f"{r.reasoning}\n{r.answer}", r.prompt, r.language, r.reference)
 
 
 @lru_cache(maxsize=8192)

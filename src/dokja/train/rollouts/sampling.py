@@ -134,7 +134,8 @@ def statistics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     broken = [set(violations(r)) for r in rollouts]
     for name in ("forced", "empty_thought", "wrong_mode", "marker", "overfull", "cut_off"):
         out[name] = _mean(name in found for found in broken)
-    out["wrong_language"] = _mean(wrong_language(f"{r.reasoning}\n{r.answer}", r.prompt, r.language) for r in rollouts)
+    foreign = (wrong_language(f"{r.reasoning}\n{r.answer}", r.prompt, r.language, r.reference) for r in rollouts)
+    out["wrong_language"] = _mean(foreign)
     out["repetition"] = _mean(repeats(r.tokens) for r in rollouts)
     return {name: value for name, value in out.items() if value == value}
 
