@@ -118,7 +118,7 @@ def overfull(answer: str, reference: str) -> bool:
     limits = (n + more for n, more in zip(_contents(right, right), spare, strict=True))
     if any(n > limit for n, limit in zip(_contents(_COMMA.sub("", text), answer), limits, strict=True)):
         return True
-    if len(right) == 1 and text.split().count(right) > 1:
+    if len(right) == 1 and _WORD.findall(text).count(right) > 1:
         return True
     text, right = text.casefold(), right.casefold()
     again = len(right) > 1 and any(c.isalpha() for c in right) and text.count(right) > 1
