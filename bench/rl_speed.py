@@ -89,7 +89,7 @@ class Ours:
         objective = SampledObjective(c.algorithm, c)
         self.plan = Plan(c, 1, objective, source, rows, job.folder, {})
         rates = {k: getattr(c, k) for k in ("lr_matrix", "lr_embed", "lr_head", "lr_other")}
-        self.optimizer = Optimizer(model, rates, c.weight_decay, c.optimizer == "muon")
+        self.optimizer = Optimizer(model, rates, c.weight_decay, c.optimizer)
         self.runner = Runner(model, self.dtype, c.compile, rows)
         self.number = 0
         self.parts: dict[str, float] = {}

@@ -157,7 +157,9 @@ def test_row_splits_of_experts_are_those_of_one():
     assert splits["layers.1.moe.up_weight"] == [16, 16] * 4 and splits["layers.1.moe.down_weight"] == [32] * 4
     assert splits["layers.1.moe.shared_up_weight"] == [32, 32]
     assert "layers.1.moe.router_weight" not in splits
-    assert {g["name"]: g["rate"] for g in optimizer.adam.param_groups}["layers.1.moe.router_weight"] == "lr_other"
+    assert {g["name"]: g["rate"] for g in optimizer.others["adam"].param_groups}[
+        "layers.1.moe.router_weight"
+    ] == "lr_other"
     assert not any("router_bias" in name for name in optimizer.state())
 
 

@@ -174,9 +174,12 @@ def _rates(fill: _Filler, stage: str, given: LearningConfig, recipe: Recipe, mod
     later = STEP_SIZE["context" if recipe.init and stage == "pretrain" else stage]
     narrow = math.sqrt(256 / model.width)
     tail = f"√(256 / width {model.width})" + ("" if later == 1.0 else f" · {later} after pretraining")
-    fill("optimizer", "muon", lambda: "muon")
+    relative = fill("optimizer", "muon", lambda: "muon") == "adafactor"
     for key, peak in (("lr_matrix", 0.02), ("lr_embed", 0.02), ("lr_head", 0.004), ("lr_other", 0.004)):
-        fill(key, f"{peak} · {tail}", partial(_round, peak * narrow * later))
+        if relative and key != "lr_other":
+            fill(key, f"0.01 of the weights' own size · {later}", partial(_round, 0.01 * later))
+        else:
+            fill(key, f"{peak} · {tail}", partial(_round, peak * narrow * later))
     if given.schedule == "wsd":
         fill("decay", "0.3 in pretraining, 0.5 after", lambda: 0.3 if stage == "pretrain" else 0.5)
     else:

@@ -151,7 +151,9 @@ class LearningConfig(_Section):
     """What every training stage has. Shares (warmup, decay) are of the stage's steps."""
 
     seq_len: Count = derived("tokens in a row; documents are packed into rows")
-    optimizer: Literal["muon", "adamw"] = derived("of the hidden matrices; everything else is AdamW's")
+    optimizer: Literal["muon", "adamw", "adafactor"] = derived(
+        "of the hidden matrices, the rest being AdamW's; adafactor takes the embedding as well and needs least memory"
+    )
     lr_matrix: Rate = derived("peak rate of the hidden matrices")
     lr_embed: Rate = derived("peak rate of AdamW for the embedding")
     lr_head: Rate = derived("peak rate of AdamW for the output head")

@@ -129,7 +129,7 @@ def train(model: Decoder, plan: Plan, device: torch.device, dtype: torch.dtype) 
             p.requires_grad_(False)
     rates = {k: getattr(c, k) for k in ("lr_matrix", "lr_embed", "lr_head", "lr_other")} | {"lr_lora": plan.lora_rate}
     kept, pairs = lora.state_of(model), lora.adapted(model)
-    optimizer = Optimizer(model, rates, c.weight_decay, c.optimizer == "muon")
+    optimizer = Optimizer(model, rates, c.weight_decay, c.optimizer)
     ema = {n: p.detach().clone() for n, p in kept.items()} if c.ema else None
     identity = {**plan.identity, "loader": plan.source.fingerprint(), "spec": sha256_json(model.spec.to_dict())}
     spent, start = Spent(), 0

@@ -8,6 +8,10 @@
 | norm gains, routers   | AdamW     | lr_other, no decay  |
 | low-rank pairs        | AdamW     | lr_lora, no decay   |
 
+With `adamw` the layer matrices are AdamW's as well. With `adafactor` (arXiv 1804.04235) every matrix is Adafactor's,
+embedding and output matrix included: it keeps a number a row and a column instead of one or two a weight, which is what
+fine-tuning a model as large as the memory needs. Its rates are relative to the size of the weights.
+
 A router is no map between streams but a row for each expert, and experts that are seldom chosen have small gradients:
 Muon would bring those to the size of the others'.
 """
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +29,7 @@ from dokja.model.decoder import Decoder
 from dokja.train.muon import Muon
 
 BETAS = (0.9, 0.95)
+_KEYS = {"adam": ("step", "exp_avg", "exp_avg_sq"), "adafactor": ("step", "row_var", "col_var")}
 PAIRS = ".lora."
 """In the name of every parameter of a low-rank pair (`train.lora`), and in no other."""
 
@@ -42,49 +48,60 @@ def row_splits(model: Decoder, name: str, rows: int) -> list[int]:
     return [rows]
 
 
-class Optimizer:
-    """Muon and AdamW behind one `step(factor)`; `factor` is the schedule's share of every peak rate."""
+Kind = Literal["muon", "adamw", "adafactor"]
 
-    def __init__(self, model: Decoder, rates: Mapping[str, float], weight_decay: float, muon: bool = True):
-        """`muon` False leaves the matrices to AdamW as well."""
+
+class Optimizer:
+    """All optimisers behind one `step(factor)`; `factor` is the schedule's share of every peak rate."""
+
+    def __init__(self, model: Decoder, rates: Mapping[str, float], weight_decay: float, kind: Kind = "muon"):
+        """`kind`: see the table above."""
         self.rates, named = dict(rates), {n: p for n, p in model.named_parameters() if p.requires_grad}
         matrices = {n: p for n, p in named.items() if n.endswith("_weight") and not n.endswith("router_weight")}
-        self.matrices = matrices if muon else {}
+        self.matrices = matrices if kind == "muon" else {}
         rest = {n: p for n, p in named.items() if n not in self.matrices}
         pairs = [(p, row_splits(model, n, p.shape[-2]) * math.prod(p.shape[:-2])) for n, p in self.matrices.items()]
         bf16 = torch.bfloat16 if fast_bf16(next(iter(named.values())).device) else torch.float32
         self.muon = Muon(pairs, weight_decay=weight_decay, dtype=bf16)
-        groups = []
+        groups: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
         for n, p in rest.items():
             other = "lr_lora" if PAIRS in n else {"embed": "lr_embed", "head": "lr_head"}.get(n, "lr_other")
             rate = "lr_matrix" if n in matrices else other
             decay = weight_decay if n in matrices else 0.0
-            groups.append({"params": [p], "name": n, "rate": rate, "weight_decay": decay, "lr": 0.0})
-        self.adam = torch.optim.AdamW(groups, betas=BETAS, eps=1e-10, fused=True)
+            factored = kind == "adafactor" and (n in matrices or n in ("embed", "head"))
+            groups[factored].append({"params": [p], "name": n, "rate": rate, "weight_decay": decay, "lr": 0.0})
+        self.others: dict[str, torch.optim.Optimizer] = {}
+        if groups[False]:
+            self.others["adam"] = torch.optim.AdamW(groups[False], betas=BETAS, eps=1e-10, fused=True)
+        if groups[True]:
+            self.others["adafactor"] = torch.optim.Adafactor(groups[True], foreach=False)
 
     def step(self, factor: float) -> None:
         """Moves every parameter along its gradient."""
         self.muon.step(self.rates["lr_matrix"] * factor)
-        for group in self.adam.param_groups:
-            group["lr"] = self.rates[group["rate"]] * factor
-        self.adam.step()
+        for other in self.others.values():
+            for group in other.param_groups:
+                group["lr"] = self.rates[group["rate"]] * factor
+            other.step()
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor a resumed run needs, by name."""
         out = {f"muon.{n}": b for n, b in zip(self.matrices, self.muon.buffers, strict=True)}
-        for group in self.adam.param_groups:
-            for key, value in self.adam.state[group["params"][0]].items():
-                out[f"adam.{group['name']}.{key}"] = value
+        for kind, other in self.others.items():
+            for group in other.param_groups:
+                for key, value in other.state[group["params"][0]].items():
+                    out[f"{kind}.{group['name']}.{key}"] = value
         return out
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes back what `state` gave, on any device; KeyError when a tensor is absent."""
         for n, buffer in zip(self.matrices, self.muon.buffers, strict=True):
             buffer.copy_(state[f"muon.{n}"])
-        for group in self.adam.param_groups:
-            p = group["params"][0]
-            found = {k: state[f"adam.{group['name']}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq")}
-            self.adam.state[p] = {k: v.to(p.device, copy=True) if v.ndim else v.clone() for k, v in found.items()}
+        for kind, other in self.others.items():
+            for group in other.param_groups:
+                p = group["params"][0]
+                found = {k: state[f"{kind}.{group['name']}.{k}"] for k in _KEYS[kind]}
+                other.state[p] = {k: v.to(p.device, copy=True) if v.ndim else v.clone() for k, v in found.items()}
 
 
 def fast_bf16(device: torch.device) -> bool:
