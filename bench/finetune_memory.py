@@ -8,7 +8,7 @@ the checkpoint to checkpoints, exported weights and samples. Prints the largest 
 end of the training loop and of the stage, and tokens per second. Takes 25 GB of disk, removed afterwards.
 
 All weights are moved by Adafactor, as the recipe says: AdamW's moments would not fit beside weights and gradients in
-24 GB, and Muon's orthogonalisation takes 56 TFLOP a step whatever the batch.
+24 GB, and Muon's orthogonalisation takes 55 TFLOP a step whatever the batch.
 """
 
 from __future__ import annotations
