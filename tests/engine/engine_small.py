@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dokja.engine.api import Request
 from dokja.model.decoder import Decoder
 from dokja.model.native.build import load
 from dokja.model.spec import ModelSpec
@@ -37,3 +38,8 @@ def model(seed: int = 0, **changes) -> Decoder:
 def prompt(seed: int, length: int, vocab: int = 48) -> list[int]:
     gen = torch.Generator().manual_seed(1000 + seed)
     return torch.randint(0, vocab, (length,), generator=gen).tolist()
+
+
+def wish(temperature=1.0, top_p=1.0, top_k=0, seed=0):
+    """A request with these settings and nothing else."""
+    return Request("wish", [0], 1, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)

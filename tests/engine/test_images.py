@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from engine_small import NATIVE, model, needs_compiler, prompt
+from engine_small import NATIVE, model, needs_compiler, prompt, wish
 
 from dokja.engine.answers import encode_prompt
 from dokja.engine.api import Request
@@ -151,7 +151,7 @@ def test_the_sampler_never_draws_a_banned_token():
         for slot, (t, p, k) in enumerate(
             [(0.0, 1.0, 0), (1.0, 1.0, 0), (1.0, 0.5, 0), (1.0, 1.0, 3), (2.0, 0.9, 5), (0.5, 1.0, 0)]
         ):
-            sampler.put(slot, t, p, k, slot)
+            sampler.put(slot, wish(t, p, k, slot))
         tokens, logprobs = sampler.draw(logits, 0, torch.arange(6), sampler.needs(0, 6))
         assert 7 not in tokens.tolist()
         assert logprobs.tolist() == pytest.approx([-50.0] * 6, abs=1e-3)

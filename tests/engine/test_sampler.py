@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from engine_small import needs_compiler
+from engine_small import needs_compiler, wish
 
 from dokja.engine.sampler import Needs, Sampler, keep_top, logprobs, seed_key, uniform
 
@@ -31,7 +31,7 @@ def draw(logits: torch.Tensor, seeds: list[int], position: int = 0, **settings) 
     sampler = Sampler(len(seeds), "cpu")
     values = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} | settings
     for slot, seed in enumerate(seeds):
-        sampler.put(slot, seed=seed, **values)
+        sampler.put(slot, wish(seed=seed, **values))
     at = torch.full((len(seeds),), position)
     return sampler.sample(logits.expand(len(seeds), -1), 0, at, sampler.needs(0, len(seeds))).tolist()
 
@@ -63,7 +63,7 @@ def test_the_native_sampler_draws_and_scores_what_torch_does(spread):
     forced[::7] = torch.arange(429) % VOCAB
     for slot in range(3000):
         for sampler in samplers:
-            sampler.put(slot, *wishes[slot % 6], seed=slot)
+            sampler.put(slot, wish(*wishes[slot % 6], seed=slot))
     at, needs = torch.arange(3000), samplers[0].needs(0, 3000)
     wide = torch.cat((logits, torch.full((3000, 20), torch.nan)), 1)[:, :VOCAB]  # rows that lie apart
     (tokens, logp), (want, want_logp) = (s.draw(wide, 0, at, needs, forced) for s in samplers)
@@ -76,7 +76,7 @@ def test_the_native_sampler_draws_and_scores_what_torch_does(spread):
 def test_native_draws_follow_the_distribution_and_never_take_the_impossible():
     n, sampler = 20_000, Sampler(20_000, "cpu")
     for slot in range(n):
-        sampler.put(slot, 1.0, 1.0, 0, seed=slot)
+        sampler.put(slot, wish(seed=slot))
     logits = scores(1, seed=3)
     logits[0, ::5] = -torch.inf
     at, needs = torch.full((n,), 3), sampler.needs(0, n)
@@ -107,7 +107,7 @@ def test_drawn_tokens_follow_the_distribution(settings, across):
     else:
         sampler = Sampler(n, "cpu")
         for slot in range(n):
-            sampler.put(slot, **({"temperature": 1.0, "top_p": 1.0, "top_k": 0} | settings), seed=5)
+            sampler.put(slot, wish(**settings, seed=5))
         at = torch.arange(n)
         tokens = sampler.sample(logits.expand(n, -1), 0, at, sampler.needs(0, n)).tolist()
     p = (logits[0].double() / settings.get("temperature", 1.0)).softmax(-1)
@@ -147,7 +147,7 @@ def test_a_row_draws_the_same_beside_any_mates():
     def run(rows: list[int]) -> list[int]:
         sampler = Sampler(8, "cpu")
         for slot, row in enumerate(rows, 1):
-            sampler.put(slot, *wishes[row], seed=row)
+            sampler.put(slot, wish(*wishes[row], seed=row))
         at = torch.tensor([row + 10 for row in rows])
         needs = sampler.needs(1, 1 + len(rows))
         return sampler.sample(logits[rows], 1, at, needs).tolist()
@@ -160,8 +160,8 @@ def test_a_row_draws_the_same_beside_any_mates():
 def test_temperature_0_takes_the_best_token_and_needs_say_so():
     logits = scores(1, seed=2)
     sampler = Sampler(2, "cpu")
-    sampler.put(0, 0.0, 0.5, 3, seed=1)
-    sampler.put(1, 1.0, 1.0, 0, seed=1)
+    sampler.put(0, wish(0.0, 0.5, 3, seed=1))
+    sampler.put(1, wish(seed=1))
     assert sampler.needs(0, 1) == Needs(greedy=True, drawn=False, filters=False)
     assert sampler.needs(0, 2) == Needs(greedy=True, drawn=True, filters=False)
     assert draw(logits, [1, 2, 3], temperature=0.0) == [int(logits.argmax())] * 3

@@ -7,7 +7,8 @@ from engine_small import model, prompt
 from dokja.engine.api import Request
 from dokja.engine.engine import Engine
 from dokja.engine.kv import Cache
-from dokja.engine.wide import Bits, Packed, Wide
+from dokja.engine.packed import Bits, Packed
+from dokja.engine.wide import Wide
 from dokja.model.block import rotation
 from dokja.model.decoder import Decoder
 from dokja.model.native.build import load

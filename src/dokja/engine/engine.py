@@ -12,7 +12,6 @@ whoever has a loop of its own (the server, the RL sampler).
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,12 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dokja.engine.api import Completion, Event, Finish, Request
+from dokja.engine.api import Completion, Event, Request
+from dokja.engine.choose import choose
 from dokja.engine.draft import Drafter, MtpDrafter
 from dokja.engine.forward import Forward
+from dokja.engine.packed import Bits
 from dokja.engine.running import Running
 from dokja.engine.sampler import Needs, Sampler
-from dokja.engine.wide import Bits
 from dokja.errors import CheckpointError, ConfigError, DokjaError
 from dokja.model.decoder import Decoder
 from dokja.text.images import token_count
@@ -295,8 +295,7 @@ class Engine:
         self._needs = None
         self._position[first : first + len(group)] = torch.tensor(lengths)
         for slot, sequence in enumerate(group, first):
-            r = sequence.request
-            self._sampler.put(slot, r.temperature, r.top_p, r.top_k, r.seed)
+            self._sampler.put(slot, sequence.request)
         self._prompt_tokens += sum(lengths)
         place = self._position[first : first + len(group)]
         return self._emit(first, logits, place, self._sampler.needs(first, len(self._running)), events)
@@ -310,48 +309,20 @@ class Engine:
         events: list[Event] | None,
         drafts: Tensor | None = None,
     ) -> list[Completion]:
-        """Chooses the next tokens of the slots from `first` on and does the books; what has ended gives up its slot.
-
-        A slot has a row of scores after its newest token and one after each of its drafts, for tokens that will stand
-        at `place`; it takes them up to the first that is not the draft.
-        """
+        """Chooses the next tokens of the slots from `first` on; what has ended gives up its slot."""
         running = self._running[first:]
-        count, each = len(running), len(logits) // len(running)
-        guesses: list[list[int]] = [[]] * count if drafts is None else drafts.tolist()
-        forced = None
-        if any(sequence.open_thought for sequence in running):
-            pairs = zip(running, guesses, strict=True)
-            must = [sequence.must_come(guess[:i]) for sequence, guess in pairs for i in range(each)]
-            forced = torch.tensor(must, device=logits.device)
-        chosen, scored = self._sampler.draw(logits, first, place, needs, forced, each)
-        tokens, scores = chosen.tolist(), scored.tolist()
-        if not math.isfinite(sum(scores)):
-            raise CheckpointError("The model's scores are not finite numbers. Its weights are damaged or diverged.")
-        ended: list[tuple[int, Finish]] = []
-        last: list[int] = []  # the row of every slot's newest token
-        taken = 0
-        for number, (sequence, guess) in enumerate(zip(running, guesses, strict=True)):
-            begin = row = number * each
-            for row, draft in enumerate((*guess, -1), begin):
-                finish = sequence.take(tokens[row], scores[row])
-                if events is not None:
-                    events.append(Event(sequence.request.id, tokens[row], scores[row], finish))
-                if finish is not None or tokens[row] != draft:
-                    break
-            last.append(row)
-            taken += row + 1 - begin
-            if finish is not None:
-                ended.append((first + number, finish))
-        self._tokens += taken
+        count = len(running)
+        chosen = choose(self._sampler, running, first, logits, place, needs, events, drafts)
+        self._tokens += chosen.taken
         if drafts is None:
-            self._last[first : first + count] = chosen
+            self._last[first : first + count] = chosen.tokens
         else:
-            self._keep(chosen, place, torch.tensor(last, device=chosen.device))
-            self._drafted += count * (each - 1)
-            self._accepted += taken - count
-        done = [self._running[row].completion(finish) for row, finish in ended]
-        for row, _ in reversed(ended):
-            self._remove(row)
+            self._keep(chosen.tokens, place, torch.tensor(chosen.last, device=place.device))
+            self._drafted += len(chosen.tokens) - count
+            self._accepted += chosen.taken - count
+        done = [running[row].completion(finish) for row, finish in chosen.ended]
+        for row, _ in reversed(chosen.ended):
+            self._remove(first + row)
         return done
 
     def _keep(self, chosen: Tensor, place: Tensor, row_B: Tensor) -> None:

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from dokja.engine.kv import Cache
 from dokja.engine.native import Native
-from dokja.engine.wide import Bits, Wide
+from dokja.engine.packed import Bits
+from dokja.engine.wide import Wide
 from dokja.model.block import Block, rotation
 from dokja.model.decoder import Decoder
 from dokja.model.norm import rms_norm

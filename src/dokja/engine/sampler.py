@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dokja.engine.api import Request
 from dokja.model.native.build import load
 
 # splitmix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators")
@@ -116,10 +117,10 @@ class Sampler:
         self._floats = torch.ones(2, slots, device=device)  # temperature, top_p
         self._ints = torch.zeros(2, slots, dtype=torch.int64, device=device)  # top_k, key
 
-    def put(self, slot: int, temperature: float, top_p: float, top_k: int, seed: int) -> None:
+    def put(self, slot: int, request: Request) -> None:
         """Settings of the sequence in a slot."""
-        self._floats[:, slot] = torch.tensor([temperature, top_p])
-        self._ints[:, slot] = torch.tensor([top_k, seed_key(seed)])
+        self._floats[:, slot] = torch.tensor([request.temperature, request.top_p])
+        self._ints[:, slot] = torch.tensor([request.top_k, seed_key(request.seed)])
 
     def move(self, source: int, target: int) -> None:
         """A sequence changes its slot."""

@@ -17,36 +17,23 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from itertools import chain
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dokja.engine.kv import Cache
 from dokja.engine.native import pointers
+from dokja.engine.packed import GROUP, PANEL, Bits, Matrix, Packed
 from dokja.model.decoder import Decoder
 from dokja.model.native.build import load
 
-Bits = Literal["bf16", "int8", "int4"]
-_KINDS: dict[Bits, int] = {"bf16": 0, "int8": 1, "int4": 2}  # as in matrix.h
-_PANEL, _GROUP, _BLOCK4 = 32, 32, 576
 _WIDTHS = (16, 32, 64, 80, 96, 128)
 _ROWS = 256  # most rows of one call: what a step remembers of a row is some tens of kilobytes
-_AHEAD = 8192  # bytes behind the last panel that the kernel may fetch, without a use for them
-_HUGE = 14  # MADV_HUGEPAGE
-
-
-class _Matrix(ctypes.Structure):
-    _fields_ = [
-        ("data", ctypes.c_void_p),
-        ("scale", ctypes.c_void_p),
-        *((n, ctypes.c_int64) for n in ("n", "N", "kind")),
-    ]
 
 
 class _Layer(ctypes.Structure):
     _fields_ = [
-        *((n, _Matrix) for n in ("qkv", "out", "up", "down")),
+        *((n, Matrix) for n in ("qkv", "out", "up", "down")),
         *((n, ctypes.c_void_p) for n in ("q_norm", "k_norm", "attn_norm", "ffn_norm", "kv")),
         *((n, ctypes.c_int64) for n in ("capacity", "window", "rope")),
         ("clamp", ctypes.c_float),
@@ -56,39 +43,11 @@ class _Layer(ctypes.Structure):
 class _Model(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_void_p) for n in ("embed", "norm", "turns")),
-        ("head", _Matrix),
+        ("head", Matrix),
         ("layer", ctypes.c_void_p),
         *((n, ctypes.c_int64) for n in ("layers", "D", "H", "G", "K", "F", "slots", "pre")),
         ("eps", ctypes.c_float),
     ]
-
-
-class Packed:
-    """A matrix [N, n] as the kernel reads it."""
-
-    def __init__(self, library: ctypes.CDLL, w_Nn: Tensor, bits: Bits):
-        rows, n = w_Nn.shape
-        panels = -(-rows // _PANEL)
-        size = panels * {"bf16": n * 64, "int8": n * 32, "int4": n // _GROUP * _BLOCK4}[bits]
-        self.bytes = size
-        raw = torch.empty(size + _AHEAD + 64, dtype=torch.uint8)
-        _huge_pages(raw)
-        self._data = raw[-raw.data_ptr() % 64 :]
-        self._scale = torch.zeros(panels * _PANEL)
-        source = w_Nn.detach().float().contiguous()
-        sizes = [ctypes.c_int64(x) for x in (rows, n, _KINDS[bits])]
-        library.dokja_pack(*pointers(source), *sizes, *pointers(self._data, self._scale))
-        self.struct = _Matrix(self._data.data_ptr(), self._scale.data_ptr(), n, rows, _KINDS[bits])
-
-
-def _huge_pages(x: Tensor) -> None:
-    """Asks the kernel for large pages, which spare the processor most look-ups of addresses."""
-    try:
-        start = -(-x.data_ptr() // 4096) * 4096
-        madvise = ctypes.CDLL(None).madvise
-        madvise(ctypes.c_void_p(start), ctypes.c_size_t((x.data_ptr() + x.numel() - start) // 4096 * 4096), _HUGE)
-    except (OSError, AttributeError):
-        pass
 
 
 class Wide:
@@ -121,7 +80,7 @@ class Wide:
         """The low-bit path, or None where torch's kernels must do: other devices, experts, odd widths, no compiler."""
         s = model.spec
         inner = s.heads // s.kv_heads * s.head_dim
-        usual = s.head_dim in _WIDTHS and not any(n % _GROUP for n in (s.width, s.ffn, inner))
+        usual = s.head_dim in _WIDTHS and not any(n % GROUP for n in (s.width, s.ffn, inner))
         usual = usual and s.activation == "swiglu" and s.moe is None and s.mtp is None and s.vision is None
         if cache.device != "cpu" or cache.dtype != torch.bfloat16 or not usual or (library := load("wide")) is None:
             return None
@@ -158,7 +117,7 @@ class Wide:
         """
         self._refresh()
         vocab, wide = self._spec.vocab, self._head.struct.N
-        scores_BV = torch.empty(scored, -(-wide // _PANEL) * _PANEL)
+        scores_BV = torch.empty(scored, -(-wide // PANEL) * PANEL)
         for part in zip(*(row.contiguous().split(_ROWS) for row in rows), strict=True):
             self._library.dokja_wide(
                 self._team, self._memory, ctypes.byref(self._struct), *pointers(*part), ctypes.c_int64(len(part[0])),
