@@ -189,7 +189,7 @@ def decoded(ours: Decoder, theirs: Any) -> float:
     ids, prompt = tokens(2, 4 * WINDOW), WINDOW + 3
     engine = Forward(ours, 2, torch.float32, "cpu", CHUNK)
     cache = DynamicCache(config=theirs.config.get_text_config())
-    mine = engine.prefill(0, [row[:prompt].tolist() for row in ids])
+    mine = engine.prefill(0, [row[:prompt].tolist() for row in ids], room=ids.shape[1] - prompt)
     reference = theirs(input_ids=ids[:, :prompt], past_key_values=cache, use_cache=True).logits[:, -1]
     worst = _apart(mine, reference)
     for at in range(prompt, ids.shape[1]):

@@ -84,6 +84,13 @@ def test_a_thinking_budget_is_passed_on_only_when_thinking() -> None:
     assert [(r.think_budget, tuple(r.think_close)) for r in engine(chat).asked] == [(8, close), (None, ())]
 
 
+def test_an_effort_is_a_budget_and_a_thought_always_ends_in_an_answer() -> None:
+    chat = session([("a", "b")], max_tokens=64, effort="low", budget=None)  # type: ignore[arg-type]
+    list(chat.ask("?"))
+    (asked,) = engine(chat).asked
+    assert (asked.think_budget, asked.thinking, asked.recover) == (8, True, True)
+
+
 def test_a_long_conversation_forgets_its_oldest_turns_and_never_outgrows_the_context() -> None:
     chat = session([("a", "안녕하세요 독자는")], context=160, max_tokens=32)
     for i in range(20):

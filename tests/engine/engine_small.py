@@ -40,6 +40,6 @@ def prompt(seed: int, length: int, vocab: int = 48) -> list[int]:
     return torch.randint(0, vocab, (length,), generator=gen).tolist()
 
 
-def wish(temperature=1.0, top_p=1.0, top_k=0, seed=0):
+def wish(temperature=1.0, top_p=1.0, top_k=0, seed=0, **more):
     """A request with these settings and nothing else."""
-    return Request("wish", [0], 1, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    return Request("wish", [0], 1, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, **more)

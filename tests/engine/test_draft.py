@@ -1,5 +1,6 @@
 """Speculation changes how many steps an answer takes and nothing else: drafts good, bad and mixed, on both paths."""
 
+import itertools
 import random
 
 import numpy as np
@@ -9,6 +10,7 @@ from engine_small import NATIVE, model, needs_compiler, prompt
 
 from dokja.engine.api import Completion, Request
 from dokja.engine.engine import Engine
+from dokja.engine.kv import PAGE
 from dokja.errors import ConfigError
 from dokja.model.block import block_forward
 from dokja.model.decoder import Decoder
@@ -226,14 +228,32 @@ def test_events_come_in_order_also_several_a_step_and_an_abort_silences_the_rest
     assert sum(e.id == "r1" for e in heard) == 3 and sum(e.id == "r2" for e in heard) == 21
 
 
-def test_a_ring_has_room_for_the_drafts_and_the_head_a_cache_of_its_own():
+def test_drafts_have_pages_and_the_head_a_layer_in_the_group_of_its_window():
     decoder = model(context=1000, mtp=MtpSpec(window=16))
-    cache = Engine(decoder, slots=2, draft=3)._forward.cache
-    assert [layer.capacity for layer in cache.layers] == [11, 11, 11, 64] and cache.mtp.capacity == 19
-    cache.reserve(5000)
-    assert cache.layers[3].capacity == 1003
+    engine = Engine(decoder, slots=2, draft=3)
+    cache = engine._forward.cache
+    assert [group.window for group in cache.groups] == [8, None, 16] and cache.mtp.group is cache.groups[2]
+    assert cache.layers[0].table.shape == (2, -(-1003 // PAGE))
+    engine.submit(Request("a", prompt(0, 62), 5))
+    engine.step()
+    assert cache.covered(0) == 96  # the newest token stands at 62, its drafts up to 65
+    shared = Engine(model(mtp=MtpSpec(window=8)), draft=1)._forward.cache
+    assert len(shared.groups) == 2 and shared.mtp.table is shared.layers[0].table
     bare = Engine(decoder, slots=2)._forward.cache
-    assert [layer.capacity for layer in bare.layers] == [8, 8, 8, 64] and bare.mtp is None
+    assert bare.mtp is None and bare.hidden is None
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_drafter_may_propose_less_than_it_could_or_nothing(path):
+    decoder = model(**(path | {"mtp": MtpSpec()}))
+    asked = requests(9)
+    plain = Engine(decoder, slots=4).complete(asked)
+    for wrong in (0.0, 0.4):
+        engine = scripted(Engine(decoder, slots=4, draft=4), plain, wrong)
+        whole, widths = engine._drafter.propose, itertools.cycle((4, 0, 2, 0, 0, 1, 3))
+        engine._drafter.propose = lambda *asked, whole=whole, widths=widths: whole(*asked)[:, : next(widths)]
+        assert_same(engine.complete(asked), plain, path is NATIVE)
+        assert 0 < engine.stats()["drafted"] < 4 * engine.stats()["steps"] * 4
 
 
 def test_bf16_drafts_run_and_tell_their_acceptance():
@@ -244,8 +264,20 @@ def test_bf16_drafts_run_and_tell_their_acceptance():
     assert stats["drafted"] > 0 and stats["acceptance"] == stats["accepted"] / stats["drafted"]
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_look_up_needs_no_head_and_leaves_one_alone(path):
+    asked = [Request(f"r{i}", prompt(i % 2, 4) * 6, 20, 0.8 * (i % 2), seed=i) for i in range(5)]
+    for changes, drafter in (({}, None), ({"mtp": MtpSpec()}, "lookup")):
+        decoder = model(**(path | changes))
+        plain = Engine(decoder, slots=3).complete(asked)
+        engine = Engine(decoder, slots=1, draft=3, drafter=drafter)
+        assert engine._forward.cache.mtp is None
+        assert_same(engine.complete(asked), plain, path is NATIVE)
+        assert engine.stats()["drafted"] > 0
+
+
 def test_a_model_without_the_head_and_a_negative_draft_are_refused():
     with pytest.raises(ConfigError, match="this one has none"):
-        Engine(model(), draft=2)
+        Engine(model(), draft=2, drafter="mtp")
     with pytest.raises(ConfigError, match="draft is -1"):
         Engine(model(mtp=MtpSpec()), draft=-1)

@@ -58,7 +58,7 @@ def test_cached_decode_equals_the_full_forward_whatever_a_chunk_cuts(decoder, ch
     rows.sort(key=lambda row: -len(row[0]))
     steps = 4
     forward = Forward(decoder, len(rows), torch.float32, "cpu", chunk)
-    scores = [forward.prefill(0, [ids[:-steps] for ids, _ in rows], [images for _, images in rows])]
+    scores = [forward.prefill(0, [ids[:-steps] for ids, _ in rows], [images for _, images in rows], room=steps)]
     for step in range(steps):
         at = [len(ids) - steps + step for ids, _ in rows]
         tokens = torch.tensor([ids[i] for (ids, _), i in zip(rows, at, strict=True)])
@@ -99,10 +99,14 @@ def test_a_group_is_read_once_only_where_the_images_are_the_same_too(decoder):
     requests = [Request(str(i), ids, 5, images=(image,)) for i, image in enumerate((WIDE, other, same, other, WIDE))]
     read = []
     engine = Engine(decoder, slots=8)
-    prefill = engine._forward.prefill
-    engine._forward.prefill = lambda first, prompts, images: read.extend(images) or prefill(first, prompts, images)
-    answers = engine.complete(requests)
-    assert len(read) == 2
+    look = engine._forward.model.features
+    engine._forward.model.features = lambda images, *more: read.append(images) or look(images, *more)
+    try:
+        answers = engine.complete(requests)
+    finally:
+        engine._forward.model.features = look
+    assert [len(images.grids) for images in read] == [1, 1]
+    assert engine.stats()["read_tokens"] == 2 * len(ids)
     for request, answer in zip(requests, answers, strict=True):
         alone = Engine(decoder, slots=1).complete([request])[0]
         assert (alone.tokens, alone.logprobs) == (answer.tokens, pytest.approx(answer.logprobs, abs=1e-4))

@@ -1,12 +1,21 @@
-"""Distribution, filters and independence of the sampler."""
+"""Distribution, filters and independence of the sampler; `transformers` is the reference for what filters keep."""
 
 import math
+import random
 
 import pytest
 import torch
 from engine_small import needs_compiler, wish
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from dokja.engine.sampler import Needs, Sampler, keep_top, logprobs, seed_key, uniform
+from dokja.engine.api import Request
+from dokja.engine.penalties import BARRED, Edits
+from dokja.engine.sampler import Needs, Sampler, least_kept, logprobs, seed_key, uniform
 
 VOCAB = 300  # more than the head that is looked at first
 
@@ -39,13 +48,29 @@ def draw(logits: torch.Tensor, seeds: list[int], position: int = 0, **settings) 
 @pytest.mark.parametrize("spread", [0.1, 2.0, 8.0])
 def test_top_k_and_top_p_keep_what_a_plain_loop_keeps(spread):
     settings = [(k, p) for k in (0, 1, 5, 64, 65, 200, 300, 999) for p in (0.05, 0.5, 0.9, 0.999, 1.0)]
-    p = scores(len(settings), spread=spread).double().softmax(-1)
+    rows = scores(len(settings), spread=spread).double()
+    p = rows.softmax(-1)
     top_k, top_p = torch.tensor([k for k, _ in settings]), torch.tensor([q for _, q in settings], dtype=torch.float64)
-    kept = keep_top(p, top_k, top_p)
+    least = least_kept(rows, p, top_k, top_p, torch.full((len(settings),), torch.inf))
     for row, (k, q) in enumerate(settings):
-        want = brute_force(p[row].tolist(), k, q)
-        assert set(kept[row].nonzero()[:, 0].tolist()) == want, (k, q)
-        assert all(kept[row, i] == p[row, i] for i in want)
+        assert set((rows[row] >= least[row]).nonzero()[:, 0].tolist()) == brute_force(p[row].tolist(), k, q), (k, q)
+
+
+@pytest.mark.parametrize("spread", [0.1, 2.0, 8.0])
+def test_filters_keep_what_those_of_transformers_keep(spread):
+    chance, rows = random.Random(0), scores(200, seed=7, spread=spread)
+    for row in rows:
+        heat, k = chance.choice([0.5, 1.0, 1.6]), chance.choice([0, 1, 20, 64, 65, 250])
+        p, least_p = chance.choice([1.0, 0.95, 0.6, 0.1]), chance.choice([0.0, 0.02, 0.3, 1.0])
+        want = TemperatureLogitsWarper(heat)(None, row[None])
+        want = TopKLogitsWarper(k)(None, want) if k else want
+        want = TopPLogitsWarper(p)(None, want) if p < 1 else want
+        want = MinPLogitsWarper(least_p)(None, want) if least_p else want
+        sampler = Sampler(1, "cpu")
+        sampler.put(0, wish(heat, p, k, min_p=least_p))
+        (_, top_p, drop), (top_k, _) = sampler._floats, sampler._ints
+        least = least_kept(row[None], (row[None] / heat).softmax(-1), top_k, top_p, drop)
+        assert torch.equal(row >= least, want[0] > -torch.inf), (heat, k, p, least_p)
 
 
 def native_and_torch(slots: int) -> tuple[Sampler, Sampler]:
@@ -72,6 +97,65 @@ def test_the_native_sampler_draws_and_scores_what_torch_does(spread):
     assert torch.equal(tokens[::7], forced[::7])
 
 
+def wild(slots: int, vocab: int, chance: random.Random) -> list[Request]:
+    """Every mixture of settings."""
+    temperature, top_p, top_k = (0, 0.3, 1, 1, 1.7), (1, 0.95, 0.5, 0.1, 0.9999), (0, 0, 1, 5, 40, 70, vocab, 2 * vocab)
+    rest = [[chance.choice(x) for x in (temperature, top_p, top_k, (0, 0, 0.05, 0.5, 1.0))] for _ in range(slots)]
+    return [wish(*three, min_p=p, seed=seed) for seed, (*three, p) in enumerate(rest)]
+
+
+def changes(slots: int, vocab: int, chance: random.Random) -> Edits:
+    """Penalties of some rows."""
+    rows = []
+    for _ in range(slots):
+        ids = chance.sample(range(vocab), chance.choice([0, 0, 3, min(40, vocab // 2)]))
+        scale = [chance.choice([1.0, 1.3]) for _ in ids]
+        add = [chance.choice([0.0, -1.5, 2.0, BARRED]) for _ in ids]
+        row = torch.tensor(ids, dtype=torch.int64), torch.tensor(scale), torch.tensor(add)
+        rows.append(tuple(x.numpy() for x in row))
+    edits = Edits.of(rows)
+    assert edits is not None
+    return edits
+
+
+@needs_compiler
+@pytest.mark.parametrize("vocab", [7, 300, 2085])
+@pytest.mark.parametrize("step", [0.0, 0.25])  # 0.25: most scores have equals, also where a filter ends
+@pytest.mark.parametrize("spread", [0.05, 2.0, 30.0])
+def test_native_filters_penalties_and_masks_are_those_of_torch(spread, step, vocab):
+    n, chance = 300, random.Random(vocab)
+    logits = torch.randn(n, vocab, generator=torch.Generator().manual_seed(1)) * spread
+    logits = (logits / step).round() * step if step else logits
+    native, plain = native_and_torch(n)
+    for slot, request in enumerate(wild(n, vocab, chance)):
+        native.put(slot, request), plain.put(slot, request)
+    mask = torch.tensor([[chance.randrange(-(2**31), 2**31) for _ in range(-(-vocab // 32))] for _ in range(n)])
+    mask[::3] = -1
+    mask[:, 0] |= 1 << 5  # something may always come
+    at, needs, edits = torch.arange(n), native.needs(0, n), changes(n, vocab, chance)
+    for rules in ((None, None), (edits, None), (None, mask.int()), (edits, mask.int())):
+        (tokens, logp), (want, want_logp) = (s.draw(logits, 0, at, needs, None, 1, *rules) for s in (native, plain))
+        # On flat rows a token more or less kept moves nearly every draw; rounding moves one in a million.
+        assert (tokens != want).sum() <= 1
+        same = tokens == want
+        assert torch.allclose(logp[same], want_logp[same], atol=2e-6 * max(1.0, spread))
+        if rules[1] is not None:
+            assert all(mask[row, t // 32] >> t % 32 & 1 for row, t in enumerate(tokens.tolist()))
+
+
+@needs_compiler
+@pytest.mark.parametrize("top_k", [4, 5, 6])
+def test_top_k_holds_where_just_as_many_tokens_are_far_above_the_rest(top_k):
+    logits, best = torch.full((1, VOCAB), -8.5), set(range(10, 15))
+    logits[0, 10:15] = 0.0
+    for sampler in native_and_torch(3000):
+        for seed in range(3000):
+            sampler.put(seed, wish(top_k=top_k, seed=seed))
+        at, needs = torch.zeros(3000, dtype=torch.int64), sampler.needs(0, 3000)
+        drawn = set(sampler.draw(logits.expand(3000, -1), 0, at, needs)[0].tolist())
+        assert drawn == best if top_k < 6 else drawn > best
+
+
 @needs_compiler
 def test_native_draws_follow_the_distribution_and_never_take_the_impossible():
     n, sampler = 20_000, Sampler(20_000, "cpu")
@@ -96,6 +180,17 @@ def chi_square(tokens: list[int], p: torch.Tensor) -> tuple[float, int]:
     observed = torch.cat((counts[big], counts[~big].sum()[None])) if rest else counts[big]
     wanted = torch.cat((expected[big], expected[~big].sum()[None])) if rest else expected[big]
     return float(((observed - wanted) ** 2 / wanted).sum()), len(wanted) - 1
+
+
+def test_draws_stay_what_they_were():
+    # of 2026: a change here changes every sampled answer, and with it every record that says how it was drawn
+    logits = torch.linspace(-3, 3, VOCAB).sin()[None] * 2
+    assert draw(logits, [0, 1, 2, 3], position=7) == [252, 236, 112, 288]
+    for sampler in native_and_torch(4):
+        for seed in range(4):
+            sampler.put(seed, wish(seed=seed))
+        tokens, _ = sampler.draw(logits.expand(4, -1), 0, torch.full((4,), 7), sampler.needs(0, 4))
+        assert tokens.tolist() == [252, 236, 112, 288]
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.7}, {"top_p": 0.8}, {"top_k": 7, "temperature": 1.3}])

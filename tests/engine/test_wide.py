@@ -7,7 +7,7 @@ from engine_small import model, prompt
 from dokja.engine.api import Request
 from dokja.engine.engine import Engine
 from dokja.engine.kv import Cache
-from dokja.engine.packed import Bits, Packed
+from dokja.engine.packed import Bits, PackedWeights
 from dokja.engine.wide import Wide
 from dokja.model.block import rotation
 from dokja.model.decoder import Decoder
@@ -29,11 +29,9 @@ pytestmark = pytest.mark.skipif(load("wide") is None, reason="no C++ compiler")
 
 def wide(decoder: Decoder, bits: Bits, slots: int = 4) -> Wide:
     cache = Cache(decoder.spec, slots, torch.bfloat16, "cpu")
-    cache.reserve(decoder.spec.context)
+    assert all([cache.cover(row, decoder.spec.context) for row in range(slots)])
     turns = torch.cat(rotation(torch.arange(decoder.spec.context), decoder.spec), dim=-1)
-    made = Wide.of(decoder, cache, turns, bits)
-    assert made is not None
-    return made
+    return Wide.of(PackedWeights.of(decoder, bits), cache, turns)
 
 
 def rounded(decoder: Decoder, bits: Bits) -> Decoder:
@@ -109,9 +107,3 @@ def test_an_engine_answers_the_same_whatever_its_slots(bits: Bits) -> None:
         [c.tokens for c in Engine(model(**LARGE), slots=slots, weights=bits).complete(requests)] for slots in (1, 2, 6)
     ]
     assert answers[0] == answers[1] == answers[2]
-
-
-def test_packed_bytes_are_as_few_as_they_should_be() -> None:
-    library, w = load("wide"), torch.randn(96, 64)
-    assert library is not None
-    assert [Packed(library, w, bits).bytes * 8 / w.numel() for bits in BITS] == [16, 8, 4.5]

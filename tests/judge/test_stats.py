@@ -6,6 +6,7 @@ import pytest
 
 from dokja.judge.stats import (
     Estimate,
+    clustered_error,
     difference,
     mean_over_problems,
     paired_difference,
@@ -133,3 +134,50 @@ def test_difference_adds_squared_half_widths():
 def test_paired_difference_refuses_other_numbers_of_problems():
     with pytest.raises(ValueError, match="same problems"):
         paired_difference([[1.0]], [[1.0], [0.0]])
+
+
+def test_clusters_of_one_change_nothing():
+    scores = [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [0.5, 1.0]]
+    assert mean_over_problems(scores, clusters="abcd") == mean_over_problems(scores)
+    assert paired_difference(scores, scores[::-1], clusters="abcd") == paired_difference(scores, scores[::-1])
+
+
+def test_copies_of_a_problem_in_one_cluster_add_no_certainty():
+    means = [0.1, 0.9, 0.4, 0.7, 0.2]
+    once, _ = clustered_error(means)
+    copied, g = clustered_error([m for m in means for _ in range(3)], [n for n in range(5) for _ in range(3)])
+    assert g == 5 and copied == pytest.approx(once)
+    assert clustered_error([m for m in means for _ in range(3)])[0] < 0.6 * once
+
+
+def test_clustered_error_is_the_double_sum_over_pairs_of_a_cluster():
+    """Miller 2024: SE^2 = sum over clusters and pairs i, j inside of (s_i - mean)(s_j - mean) / n^2, times G / (G-1)."""
+    rng = random.Random(3)
+    values = [rng.random() for _ in range(30)]
+    clusters = [rng.randrange(7) for _ in values]
+    mean = sum(values) / 30
+    pairs = sum(
+        (values[i] - mean) * (values[j] - mean) for i in range(30) for j in range(30) if clusters[i] == clusters[j]
+    )
+    error, g = clustered_error(values, clusters)
+    assert error == pytest.approx(math.sqrt(pairs * g / (g - 1)) / 30)
+
+
+def test_clustered_interval_covers_where_problems_hang_together():
+    rng = random.Random(5)
+    wide = narrow = 0
+    for _ in range(200):
+        scores, names = [], []
+        for passage in range(25):
+            p = rng.betavariate(0.4, 0.4)
+            scores += [[float(rng.random() < p)] for _ in range(6)]
+            names += [passage] * 6
+        e, loose = mean_over_problems(scores, clusters=names), mean_over_problems(scores)
+        wide += e.low <= 0.5 <= e.high
+        narrow += loose.low <= 0.5 <= loose.high
+    assert wide > 0.9 * 200 > 0.8 * 200 > narrow
+
+
+def test_clusters_must_name_every_problem():
+    with pytest.raises(ValueError, match="one cluster per value"):
+        mean_over_problems([[1.0], [0.0]], clusters=["a"])

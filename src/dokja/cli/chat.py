@@ -3,13 +3,15 @@
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dokja.cli.model_path import find_model
+from dokja.cli.model_path import Weights, find_model
 from dokja.cli.strings import Language, pick_language, say
+from dokja.engine.effort import Effort, thought
 from dokja.errors import DokjaError
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ def chat(
     top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus kept when sampling.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     budget: Annotated[int | None, typer.Option(min=1, help="Tokens a thought may take before it is closed.")] = None,
+    effort: Annotated[Effort | None, typer.Option(help="How long to think, where no budget is given.")] = None,
+    weights: Annotated[
+        Weights, typer.Option(help="Fewer bits: faster answers of a large model, a little less exact.")
+    ] = "fp32",
+    draft: Annotated[int, typer.Option(min=0, help="Tokens to guess ahead a step; faster, the same answers.")] = 0,
     language: Annotated[str | None, typer.Option(help="Language of this program, ko or en; else the locale's.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
 ) -> None:
@@ -40,19 +47,17 @@ def chat(
     # After the name is known to be right: these load torch, which takes seconds.
     from dokja.cli.session import Sampling, Session
     from dokja.engine.load import load_engine
+    from dokja.engine.recommended import Recommended
 
-    engine, tokenizer, info = load_engine(folder)
+    engine, tokenizer, info = load_engine(folder, weights=None if weights == "fp32" else weights, draft=draft)
     advised, words = info["sampling"], pick_language(language)
-    sampling = Sampling(
-        max_tokens,
-        advised.temperature if temperature is None else temperature,
-        advised.top_p if top_p is None else top_p,
-        seed,
-        budget,
-        advised.top_k if temperature is None else 0,
-    )
-    if advised.ignored and temperature is None:
-        print(say("ignored", words, names=", ".join(advised.ignored)), file=sys.stderr)
+    if temperature is not None:  # what else is recommended belongs to the recommended temperature
+        advised = Recommended(temperature, advised.top_p)
+    if top_p is not None:
+        advised = replace(advised, top_p=top_p)
+    if effort is not None and think is None:
+        think = thought(effort, max_tokens, info["spec"]["context"], budget=budget, modes=info["style"].modes).thinking
+    sampling = Sampling(max_tokens, seed=seed, budget=budget, effort=effort, **asdict(advised))
     session = Session(
         engine,
         tokenizer,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dokja.cli.model_path import find_model
+from dokja.cli.model_path import Weights, find_model
 from dokja.errors import ConfigError
 
 
@@ -25,6 +25,10 @@ def judge(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, thought included.")] = 384,
     budget: Annotated[int | None, typer.Option(min=1, help="Tokens a thought may take before it is closed.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which problems are drawn, and the sampling.")] = 0,
+    weights: Annotated[
+        Weights, typer.Option(help="Fewer bits: faster answers of a large model, a little less exact.")
+    ] = "fp32",
+    draft: Annotated[int, typer.Option(min=0, help="Tokens to guess ahead a step; faster, the same answers.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the records; inside the model's by default.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
 ) -> None:
@@ -49,6 +53,8 @@ def judge(
         max_tokens=max_tokens,
         budget=budget,
         seed=seed,
+        weights=None if weights == "fp32" else weights,
+        draft=draft,
         out=out,
     )
     print_table(judged.summary)

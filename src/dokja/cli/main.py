@@ -11,6 +11,7 @@ import typer
 import dokja
 from dokja.cli.build import build
 from dokja.cli.chat import chat
+from dokja.cli.compare import compare
 from dokja.cli.doctor import doctor
 from dokja.cli.export import export
 from dokja.cli.judge import judge
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (build, show, plan, judge, chat, export, doctor):
+for verb in (build, show, plan, judge, compare, chat, export, doctor):
     app.command()(verb)
 
 

@@ -1,8 +1,12 @@
 """Which folder a person means by MODEL."""
 
 from pathlib import Path
+from typing import Literal
 
 from dokja.errors import ConfigError
+
+Weights = Literal["fp32", "bf16", "int8", "int4"]
+"""What a model's weights are kept in while it answers; see `engine.wide`."""
 
 
 def find_model(text: str, runs: Path = Path("runs")) -> Path:

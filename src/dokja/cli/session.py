@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dokja.engine.answers import closing_ids, encode_prompt, stop_ids
+from dokja.engine.answers import encode_prompt, stop_ids, thought_fields
 from dokja.engine.api import Event, Request
+from dokja.engine.effort import Effort, thought
 from dokja.errors import DokjaError
 from dokja.text.chat import Message
 from dokja.text.images import ImageConfig, Patches
@@ -27,7 +28,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn. `max_tokens` bounds an answer, thought included."""
+    """How answers are drawn, in the names of `engine.api.Request`. `max_tokens` bounds an answer, thought included;
+    `budget`, else `effort`, the thought."""
 
     max_tokens: int = 512
     temperature: float = 0.0
@@ -35,6 +37,11 @@ class Sampling:
     seed: int = 0
     budget: int | None = None
     top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    effort: Effort | None = None
 
 
 class Session:
@@ -103,22 +110,29 @@ class Session:
             self.messages.append(parser.finish())
 
     def _request(self, prompt: Sequence[int], images: tuple[Patches, ...]) -> Request:
-        sampling = self.sampling
-        more: dict[str, Any] = {}
-        if self.thinking and sampling.budget is not None:
-            more = {"think_budget": sampling.budget, "think_close": closing_ids(self.style, self.tokenizer)}
+        sampling, room = self.sampling, self.context - len(prompt)
         return Request(
             id=f"chat-{len(self.messages)}",
             prompt=list(prompt),
-            max_tokens=min(sampling.max_tokens, self.context - len(prompt)),
+            max_tokens=min(sampling.max_tokens, room),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
+            repetition_penalty=sampling.repetition_penalty,
             seed=sampling.seed + len(self.messages),
             stop=stop_ids(self.style, self.tokenizer),
             images=images,
-            **more,
+            **(self._thought(room) if self.thinking else {}),
         )
+
+    def _thought(self, room: int) -> dict[str, Any]:
+        sampling, budget = self.sampling, self.sampling.budget
+        if budget is None and sampling.effort is not None:
+            budget = thought(sampling.effort, sampling.max_tokens, room, modes=self.style.modes).budget
+        return thought_fields(self.style, self.tokenizer, budget)
 
     def _fit(self, turns: list[Message]) -> tuple[list[int], tuple[Patches, ...], list[Message]]:
         """The prompt's ids and images, and the turns in it: the oldest exchanges give way to room for an answer."""

@@ -1,4 +1,4 @@
-"""`dokja show`: every value of a recipe with its formula, or how a run stands. Reads only."""
+"""`dokja show`: every value of a recipe with its formula, how a run stands, published scores, indexes. Reads only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,22 +7,40 @@ from typing import Annotated, Any
 import typer
 
 from dokja.cli.build import Sets
+from dokja.cli.strings import pick_language
 from dokja.errors import ConfigError
 from dokja.recipe.imported import Imported
 
+KINDS = ("recipe", "run", "scores", "index")
+
 
 def show(
-    what: Annotated[str, typer.Argument(metavar="[recipe|run] PATH", help="A recipe file or a run folder.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="[recipe|run|scores|index] [PATH]", help="A recipe file, a run folder or a name."),
+    ],
     path: Annotated[str | None, typer.Argument(hidden=True)] = None,
     sets: Sets = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+    html: Annotated[Path | None, typer.Option(help="scores: write a page instead.")] = None,
+    of: Annotated[Path | None, typer.Option(help="index: a TOML file with a table of values per model.")] = None,
+    language: Annotated[str | None, typer.Option(help="scores: ko or en; by default the terminal's.")] = None,
 ) -> None:
-    """Show a recipe (`dokja show recipe FILE`: every value and its formula) or a run (`dokja show run RUN`)."""
-    kind, target = (what, path) if path is not None else (None, what)
-    if kind not in (None, "recipe", "run"):
+    """Show a recipe (`dokja show recipe FILE`: every value and its formula), a run (`dokja show run RUN`), published
+    scores (`dokja show scores [TEXT]`) or an index (`dokja show index [NAME] [--of FILE]`)."""
+    kind, target = (what, path) if path is not None or what in ("scores", "index") else (None, what)
+    if kind not in (None, *KINDS):
         raise ConfigError(f"dokja show {kind} …: say `dokja show recipe FILE` or `dokja show run RUN`.")
-    if kind is None and target in ("recipe", "run"):
+    if kind is None and target in KINDS:
         raise ConfigError(f"dokja show {target}: name the {'file' if target == 'recipe' else 'run folder'} as well.")
+    if kind == "scores":
+        from dokja.cli.show_scores import show_scores
+
+        return show_scores(target, html, pick_language(language))
+    if kind == "index":
+        from dokja.cli.show_scores import show_index
+
+        return show_index(target, of)
     assert target is not None
     if kind == "recipe" or (kind is None and target.endswith(".toml")):
         show_recipe(Path(target), sets or [])

@@ -21,10 +21,6 @@ STRINGS: dict[str, dict[Language, str]] = {
     "think_on": {"en": "The model thinks before it answers.", "ko": "생각한 뒤에 답합니다."},
     "think_off": {"en": "The model answers at once.", "ko": "바로 답합니다."},
     "one_mode": {"en": "This model knows only one mode.", "ko": "이 모델에는 한 가지 모드만 있습니다."},
-    "ignored": {
-        "en": "The model's makers also recommend {names}, which this engine does not have.",
-        "ko": "모델을 만든 곳이 권하는 {names} 설정은 이 엔진에 없습니다.",
-    },
     "reset": {"en": "The conversation starts anew.", "ko": "대화를 새로 시작합니다."},
     "unknown": {
         "en": "There is no command {command}. Commands: /think /no_think /image FILE /reset /quit",

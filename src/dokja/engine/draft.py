@@ -25,12 +25,13 @@ class Drafter(Protocol):
     """Who proposes tokens. It may look at the texts, at the caches, or at anything else that is cheap."""
 
     depth: int
-    """Tokens proposed for every sequence, always as many."""
+    """The most tokens that it proposes for a sequence."""
 
     def propose(self, running: Sequence[Running], last_B: Tensor, position_B: Tensor, longest: int) -> Tensor:
-        """Drafts [B, depth] that go on after last_B, the newest token of each sequence, at position_B.
+        """Drafts [B, d] that go on after last_B, the newest token of each sequence, at position_B; d may be less than
+        `depth`, and 0 where nothing can be foreseen.
 
-        `longest`: tokens of the longest sequence, drafts included.
+        `longest`: tokens of the longest sequence, `depth` drafts included.
         """
         ...
 

@@ -1,10 +1,11 @@
-"""Continuous batching: every step gives each running sequence a token; freed slots are filled from the queue.
+"""Continuous batching: prompts are read in chunks while running sequences go on; freed slots are filled from the queue.
 
-    submit ──► waiting ──(a slot is free: prefill, first token)──► running ──(one decode a step)──► Completion
+    submit ──► waiting ──(a slot and pages are free)──► reading ──(first token)──► running ──► Completion
 
-Running sequences lie in slots 0..n-1; when one ends, the last takes its slot, so a finished sequence costs the rest
-nothing. Per step there is one forward, one sampling and one transfer to Python, whatever the number of sequences. With
-drafts (`engine.draft`) a step gives each sequence one to `draft` + 1 tokens, as many as were foreseen.
+A step begins with what waits (`engine.schedule`), reads at most `prefill_tokens` of prompts, and then gives every
+running sequence a token. So a long prompt makes the others wait for one step's share of it, not for all of it. Per step
+there is one forward, one sampling and one transfer to Python, whatever the number of sequences. With drafts
+(`engine.draft`) a step gives each sequence one token or more, as many as were foreseen.
 
 `generate` and `complete` drive a whole set of requests. `submit`, `step` and `abort` are the same engine by hand, for
 whoever has a loop of its own (the server, the RL sampler).
@@ -13,66 +14,87 @@ whoever has a loop of its own (the server, the RL sampler).
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from dokja.engine.api import Completion, Event, Request
+from dokja.engine.batch import Batch, Scheduled
 from dokja.engine.choose import choose
 from dokja.engine.draft import Drafter, MtpDrafter
 from dokja.engine.forward import Forward
-from dokja.engine.packed import Bits
-from dokja.engine.running import Running
-from dokja.engine.sampler import Needs, Sampler
+from dokja.engine.grammar import Grammars
+from dokja.engine.lookup import LookupDrafter
+from dokja.engine.packed import Bits, PackedWeights
+from dokja.engine.pages import PAGE
+from dokja.engine.sampler import Sampler
+from dokja.engine.schedule import Schedule
 from dokja.errors import CheckpointError, ConfigError, DokjaError
 from dokja.model.decoder import Decoder
 from dokja.text.images import token_count
+from dokja.text.tokenizer import Tokenizer
 
 
 class Engine:
     """Batched sampling from one decoder, on one device.
 
     slots: sequences at once. dtype: of weights and cache; scores are fp32 always. chunk: the most tokens of one
-    prompt in one pass, prefill_tokens: of all prompts together (padding included); both bound memory, neither
-    changes a result. draft: tokens that the model's multi-token head proposes a step; answers are the same with any.
-    weights: of a large model on the CPU in 16, 8 or 4 bits, with a bf16 cache (see `engine.wide`).
+    prompt in one pass, prefill_tokens: of all prompts in one step; both bound memory and how long running answers
+    wait, neither changes a result. kv_tokens: positions that fit into the cache of global layers, of all sequences
+    together (None: as many as they need); answers are the same with any that holds one of them. prefix_tokens:
+    positions kept for prompts that begin alike, beyond those in use (0: only what free pages hold); no answer changes.
+    draft: the most tokens that are proposed a step; answers are the same with any. drafter: who proposes them, the
+    model's multi-token head or a look-up in the text so far (None: the head where there is one). weights: of a large
+    model on the CPU in 16, 8 or 4 bits, with a bf16 cache (see `engine.wide`). tokenizer: needed by requests with stop
+    strings or grammars, and to tell white space from an answer.
     """
 
     def __init__(
         self,
-        model: Decoder,
+        model: Decoder | PackedWeights,
         *,
         slots: int = 128,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         chunk: int = 512,
         prefill_tokens: int = 2048,
+        kv_tokens: int | None = None,
+        prefix_tokens: int = 8192,
         draft: int = 0,
+        drafter: Literal["mtp", "lookup"] | None = None,
         weights: Bits | None = None,
+        tokenizer: Tokenizer | None = None,
     ):
         if min(slots, chunk, prefill_tokens) < 1:
             raise ConfigError(f"slots ({slots}), chunk ({chunk}) and prefill_tokens ({prefill_tokens}) start at 1.")
         if draft < 0:
             raise ConfigError(f"draft is {draft}. Use 0 for none, or the tokens to propose a step.")
         self.spec, self.slots = model.spec, slots
-        dtype = torch.bfloat16 if weights else dtype
-        self._forward = Forward(model, slots, dtype, device, chunk, draft, weights)
-        self._drafter: Drafter | None = MtpDrafter(self._forward, draft) if draft else None
+        dtype = torch.bfloat16 if weights or isinstance(model, PackedWeights) else dtype
+        head = draft > 0 and (drafter or ("mtp" if self.spec.mtp else "lookup")) == "mtp"
+        self._forward = Forward(
+            model, slots, dtype, device, chunk, draft, weights, head=head, tokens=kv_tokens, keep=prefix_tokens
+        )
+        self._drafter: Drafter | None = None
+        if draft:
+            self._drafter = MtpDrafter(self._forward, draft) if head else LookupDrafter(draft)
         # A place for an image that no image fills would mean nothing, to the trainer least of all.
         self._sampler = Sampler(slots, device, self.spec.vision.image_token if self.spec.vision else None)
-        self._prefill_tokens = prefill_tokens
-        self._waiting: deque[Running] = deque()
-        self._running: list[Running] = []
-        self._ids: set[str] = set()
-        self._last = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._position = torch.zeros(slots, dtype=torch.int64, device=device)  # where _last stands in its sequence
+        self._prefill_tokens, self._tokenizer = prefill_tokens, tokenizer
+        self._grammars = Grammars(tokenizer, self.spec.vocab)
+        self._batch = Batch(self._forward.rows, self._sampler)
+        self._schedule = Schedule(self._forward, self._batch, slots, draft)
+        self._context = min(self.spec.context, self._forward.cache.room - draft)
+        if self._context < 2:
+            raise ConfigError(
+                f"kv_tokens is {kv_tokens}, which holds no prompt and answer. Use at least {2 * PAGE + draft}, or None."
+            )
+        self._sequences: dict[str, Scheduled] = {}
         self._ahead = torch.arange(draft + 1, device=device)
-        self._needs: Needs | None = None  # known until a sequence comes or goes
-        self._prompt_tokens = self._tokens = self._steps = self._drafted = self._accepted = 0
+        self._order = self._prompt_tokens = self._tokens = self._steps = self._drafted = self._accepted = 0
         self._seconds = 0.0
 
     # --- whole sets of requests ---------------------------------------------------------------------------------
@@ -86,18 +108,18 @@ class Engine:
         source, more = iter(requests), True
         try:
             while True:
-                while more and len(self._waiting) < self.slots:
+                while more and len(self._schedule.waiting) < self.slots:
                     if (request := next(source, None)) is None:
                         more = False
                     else:
                         self.submit(request)
-                if not self._ids:
+                if not self.busy:
                     return
                 events = self.step()
                 ended = {event.id for event in events if event.finish is not None}
                 for event in events:
                     # a reader may abort between two events of one step
-                    if event.id in ended or event.id in self._ids:
+                    if event.id in ended or event.id in self._sequences:
                         yield event
         finally:
             self._clear()
@@ -113,7 +135,7 @@ class Engine:
         done: dict[str, Completion] = {}
         try:
             order = [self.submit(request) for request in requests]
-            while self._ids:
+            while self.busy:
                 for completion in self._advance(None):
                     done[completion.id] = completion
                     if on_done is not None:
@@ -123,35 +145,43 @@ class Engine:
         return [done[name] for name in order]
 
     def _only_user(self) -> None:
-        if self._ids:
+        if self.busy:
             raise RuntimeError("this engine is busy: finish or abort its requests before driving another set")
 
     def _clear(self) -> None:
-        for name in list(self._ids):
+        for name in list(self._sequences):
             self.abort(name)
 
     # --- by hand ------------------------------------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait or are at work."""
+        return bool(self._sequences)
+
     def submit(self, request: Request) -> str:
         """Puts a request into the queue and returns its id. Raises DokjaError where it cannot be served."""
-        name, room = request.id, self.spec.context - len(request.prompt)
+        name, room = request.id, self._context - len(request.prompt)
         if room < 1:
+            what = "this model's context" if self._context == self.spec.context else "this engine's cache (kv_tokens)"
             raise DokjaError(
-                f"The prompt of request {name!r} has {len(request.prompt)} tokens, and this model's context of "
-                f"{self.spec.context} must hold prompt and answer. Shorten it to {self.spec.context - 1} or less."
+                f"The prompt of request {name!r} has {len(request.prompt)} tokens, and {what} of {self._context} must "
+                f"hold prompt and answer. Shorten it to {self._context - 1} or less."
             )
-        used = (*request.prompt, *request.think_close)
+        used = (*request.prompt, *request.think_close, *(token for token, _ in request.logit_bias))
         if min(used) < 0 or max(used) >= self.spec.vocab:
             raise DokjaError(
                 f"Request {name!r} holds token ids outside this model's vocabulary of {self.spec.vocab}. "
                 "Encode it with the tokenizer that lies beside the weights."
             )
         self._check_images(request)
-        if name in self._ids:
+        if name in self._sequences:
             raise DokjaError(f"A request with the id {name!r} is at work already. Give each request its own id.")
-        sequence = Running(request, min(request.max_tokens, room), open_thought=request.think_budget is not None)
-        self._ids.add(name)
-        self._waiting.append(sequence)
+        matcher, limit = self._grammars.of(request), min(request.max_tokens, room)
+        sequence = Scheduled(request, limit, tokenizer=self._tokenizer, matcher=matcher, order=self._order)
+        self._order += 1
+        self._sequences[name] = sequence
+        self._schedule.waiting.append(sequence)
         return name
 
     def _check_images(self, request: Request) -> None:
@@ -174,42 +204,49 @@ class Engine:
                 "beside the weights."
             )
 
-    def step(self) -> list[Event]:
-        """Fills free slots from the queue, then gives every running sequence a token. Empty when nothing is left."""
+    def step(self, done: list[Completion] | None = None) -> list[Event]:
+        """Fills free slots from the queue, reads on, and gives every running sequence a token. Empty when nothing is
+        left (`busy`), and where all that is at work is still being read.
+
+        What ended goes into `done` as well, whole.
+        """
         events: list[Event] = []
-        self._advance(events)
+        ended = self._advance(events)
+        if done is not None:
+            done += ended
         return events
 
     @torch.inference_mode()
     def abort(self, name: str) -> Completion | None:
-        """Ends a request now and frees its slot -> what it wrote so far, or None where it is not at work."""
-        for sequence in self._waiting:
-            if sequence.request.id == name:
-                self._waiting.remove(sequence)
-                self._ids.remove(name)
-                return sequence.completion("abort")
-        for row, sequence in enumerate(self._running):
-            if sequence.request.id == name:
-                self._remove(row)
-                return sequence.completion("abort")
-        return None
+        """Ends a request now and frees its slot and pages -> what it wrote so far, or None where it is not at work."""
+        if (sequence := self._sequences.pop(name, None)) is None:
+            return None
+        self._schedule.abort(sequence)
+        return sequence.completion("abort")
 
     def stats(self) -> dict[str, Any]:
-        """running, waiting, slots now; prompt_tokens, tokens (written), steps, seconds at work, tokens_per_second;
-        drafted, accepted tokens and their share, acceptance."""
-        rate = self._tokens / self._seconds if self._seconds else 0.0
+        """running, reading (prompts), waiting, slots now; prompt_tokens, read_tokens (those that had to be computed,
+        again after a preemption), reused_tokens (of prompts, that were there), tokens (written), steps, seconds at
+        work, tokens_per_second; drafted, accepted tokens and their share, acceptance; preemptions (answers put back for
+        lack of pages); pages: total, used, cached (not used, but known for reuse)."""
+        schedule, running = self._schedule, len(self._batch.sequences)
         return {
-            "running": len(self._running),
-            "waiting": len(self._waiting),
+            "running": running,
+            "reading": len(self._sequences) - len(schedule.waiting) - running,
+            "waiting": len(schedule.waiting),
             "slots": self.slots,
             "prompt_tokens": self._prompt_tokens,
+            "read_tokens": schedule.read_tokens,
+            "reused_tokens": schedule.reused_tokens,
             "tokens": self._tokens,
             "steps": self._steps,
             "seconds": self._seconds,
-            "tokens_per_second": rate,
+            "tokens_per_second": self._tokens / self._seconds if self._seconds else 0.0,
             "drafted": self._drafted,
             "accepted": self._accepted,
             "acceptance": self._accepted / self._drafted if self._drafted else 0.0,
+            "preemptions": schedule.preemptions,
+            "pages": self._forward.cache.pages(),
         }
 
     def load_weights(self, path: str | Path) -> None:
@@ -224,14 +261,11 @@ class Engine:
         An fp32 engine shares the parameters of the very model it was made of; those are not copied.
         Raises DokjaError while requests are at work, CheckpointError for another shape.
         """
-        if self._ids:
+        if self.busy:
             raise DokjaError("Weights cannot change under running requests. Wait for them or abort them first.")
         if model.spec != self.spec:
             raise CheckpointError(f"{name} is of another shape than this engine. Load it into a new engine.")
-        with torch.no_grad():
-            for own, new in zip(self._forward.model.parameters(), model.parameters(), strict=True):
-                if own is not new:
-                    own.copy_(new)
+        self._forward.take(model)
 
     # --- one step -----------------------------------------------------------------------------------------------
 
@@ -239,107 +273,71 @@ class Engine:
     def _advance(self, events: list[Event] | None) -> list[Completion]:
         """One step; events are made only where somebody wants them."""
         began = time.perf_counter()
-        done = self._admit(events)
-        if n := len(self._running):
-            longest = max(s.length for s in self._running)
-            last, position, drafts = self._last[:n], self._position[:n], None
-            if self._drafter is None:
-                logits, place = self._forward.decode(last, position, longest), position.add_(1)
-            else:
-                longest += self._drafter.depth
-                drafts = self._drafter.propose(self._running, last, position, longest)
-                place = position[:, None] + self._ahead
-                logits = self._forward.verify(torch.cat((last[:, None], drafts), 1), place, longest)
-                place = place.add_(1).view(-1)
-            if self._needs is None:
-                self._needs = self._sampler.needs(0, n)
-            done += self._emit(0, logits, place, self._needs, events, drafts)
+        self._schedule.admit()
+        done = self._read(events)
+        self._schedule.make_room()
+        if self._batch.sequences:
+            done += self._go_on(events)
         self._steps += 1
         self._seconds += time.perf_counter() - began
         return done
 
-    def _admit(self, events: list[Event] | None) -> list[Completion]:
-        """Prefills waiting requests into free slots, several at a time: one pass over a few costs little more.
-
-        Requests with one and the same prompt and images, such as the answers of a group in RL, are read once.
-        """
+    def _read(self, events: list[Event] | None) -> list[Completion]:
+        """Reads on in the prompts; those that are read to the end get their first token."""
         done: list[Completion] = []
-        free = self.slots - len(self._running)
-        if not self._waiting or (self._running and free < min(len(self._waiting), max(1, self.slots // 8))):
-            return done
-        alike: dict[object, list[Running]] = {}
-        for _ in range(min(free, len(self._waiting))):
-            sequence = self._waiting.popleft()
-            alike.setdefault((tuple(sequence.request.prompt), sequence.request.images), []).append(sequence)
-        groups = sorted(
-            alike.values(), key=lambda g: -len(g[0].request.prompt)
-        )  # neighbours of like length: no padding
-        while groups:
-            size = max(1, self._prefill_tokens // min(len(groups[0][0].request.prompt), self._forward.chunk))
-            done += self._prefill(groups[:size], events)
-            groups = groups[size:]
+        left = self._prefill_tokens
+        while left > 0 and (some := self._schedule.chunks(left)):
+            chunks = [chunk for _, chunk in some]
+            left -= sum(chunk.stop - chunk.start for chunk in chunks)
+            logits = self._forward.read(chunks)
+            ready, which = self._schedule.took(some)
+            if not ready:
+                continue
+            self._prompt_tokens += sum(len(s.text) for s in ready if not s.tokens)
+            first = self._batch.join(ready)
+            if len(ready) > len(logits):
+                logits = logits[which]
+            done += self._emit(first, logits, self._batch.position[first : first + len(ready)], events)
         return done
 
-    def _prefill(self, groups: list[list[Running]], events: list[Event] | None) -> list[Completion]:
-        """Reads the prompt of each group once, copies it to the slots of the others, and draws first tokens."""
-        first, prompts = len(self._running), [g[0].request.prompt for g in groups]
-        logits = self._forward.prefill(first, prompts, [g[0].request.images for g in groups])
-        group = [g[0] for g in groups]
-        if others := [(row, sequence) for row, g in enumerate(groups) for sequence in g[1:]]:
-            rows = [row for row, _ in others]
-            self._forward.cache.copy([first + row for row in rows], first + len(groups), len(prompts[0]))
-            logits = logits[[*range(len(groups)), *rows]]
-            group += [sequence for _, sequence in others]
-        lengths = [len(s.request.prompt) for s in group]
-        self._running += group
-        self._needs = None
-        self._position[first : first + len(group)] = torch.tensor(lengths)
-        for slot, sequence in enumerate(group, first):
-            self._sampler.put(slot, sequence.request)
-        self._prompt_tokens += sum(lengths)
-        place = self._position[first : first + len(group)]
-        return self._emit(first, logits, place, self._sampler.needs(first, len(self._running)), events)
+    def _go_on(self, events: list[Event] | None) -> list[Completion]:
+        """Gives every running sequence a token, or as many as its drafts foresaw."""
+        batch = self._batch
+        n = len(batch.sequences)
+        longest = max(s.length for s in batch.sequences)
+        last, position = batch.last[:n], batch.position[:n]
+        if self._drafter is None:
+            logits = self._forward.decode(last, position, longest)
+            return self._emit(0, logits, position.add_(1), events)
+        drafts = self._drafter.propose(batch.sequences, last, position, longest + self._drafter.depth)
+        place = position[:, None] + self._ahead[: drafts.shape[1] + 1]
+        logits = self._forward.verify(torch.cat((last[:, None], drafts), 1), place, longest + drafts.shape[1])
+        return self._emit(0, logits, place.add_(1).view(-1), events, drafts)
 
     def _emit(
-        self,
-        first: int,
-        logits: Tensor,
-        place: Tensor,
-        needs: Needs,
-        events: list[Event] | None,
-        drafts: Tensor | None = None,
+        self, first: int, logits: Tensor, place: Tensor, events: list[Event] | None, drafts: Tensor | None = None
     ) -> list[Completion]:
-        """Chooses the next tokens of the slots from `first` on; what has ended gives up its slot."""
-        running = self._running[first:]
+        """Chooses the next tokens of the sequences from `first` on; what has ended goes."""
+        batch = self._batch
+        running, needs = batch.sequences[first:], batch.needs(first)
         count = len(running)
-        chosen = choose(self._sampler, running, first, logits, place, needs, events, drafts)
+        try:
+            chosen = choose(self._sampler, running, first, logits, place, needs, events, drafts)
+        except CheckpointError:
+            self._schedule.broke()
+            raise
         self._tokens += chosen.taken
         if drafts is None:
-            self._last[first : first + count] = chosen.tokens
+            batch.last[first : first + count] = chosen.tokens
         else:
-            self._keep(chosen.tokens, place, torch.tensor(chosen.last, device=place.device))
+            row_B = torch.tensor(chosen.last, device=place.device)
+            torch.index_select(chosen.tokens, 0, row_B, out=batch.last[:count])
+            torch.index_select(place, 0, row_B, out=batch.position[:count])
+            self._forward.accept(row_B)
             self._drafted += len(chosen.tokens) - count
             self._accepted += chosen.taken - count
-        done = [running[row].completion(finish) for row, finish in chosen.ended]
-        for row, _ in reversed(chosen.ended):
-            self._remove(first + row)
+        done = [running[number].completion(finish) for number, finish in chosen.ended]
+        for number, _ in chosen.ended:
+            self._schedule.let_go(running[number])
+            del self._sequences[running[number].request.id]
         return done
-
-    def _keep(self, chosen: Tensor, place: Tensor, row_B: Tensor) -> None:
-        """Every running sequence goes on behind this row of the last `verify`."""
-        n = len(row_B)
-        torch.index_select(chosen, 0, row_B, out=self._last[:n])
-        torch.index_select(place, 0, row_B, out=self._position[:n])
-        self._forward.accept(row_B)
-
-    def _remove(self, row: int) -> None:
-        """Frees a slot: the last running sequence moves into it."""
-        self._ids.remove(self._running[row].request.id)
-        moved = self._running.pop()
-        last = len(self._running)
-        self._needs = None
-        if row != last:
-            self._running[row] = moved
-            self._forward.cache.move(last, row, moved.length)
-            self._sampler.move(last, row)
-            self._last[row], self._position[row] = self._last[last], self._position[last]

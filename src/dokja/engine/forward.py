@@ -1,11 +1,12 @@
-"""The decoder over cached sequences: `prefill` reads prompts, `decode` adds one token to every running sequence.
+"""The decoder over cached sequences: `read` takes chunks of texts in, `decode` adds a token to every running sequence.
 
 With drafts, `draft` asks the multi-token head how each sequence goes on, `verify` adds the newest token and the drafts
 in one pass, and `accept` says how many of them stayed.
 
 All go through the same `Block.qkv` and `Block.finish` as training; only attention differs, since its keys come from the
 cache. Results agree with the full forward to rounding, for any chunk size and any batch mates. Small fp32 models on a
-CPU go through one C++ call a step instead (`engine.native`), but for prompts with images, which are read here.
+CPU go through one C++ call a step instead (`engine.native`), but for chunks with images, which are read here; large
+ones in few bits go through `engine.wide`.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from itertools import chain
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dokja.engine.kv import Cache
+from dokja.engine.lowbit import LowBitDecoder, few_bits
 from dokja.engine.native import Native
-from dokja.engine.packed import Bits
+from dokja.engine.packed import Bits, PackedWeights
 from dokja.engine.wide import Wide
-from dokja.model.block import Block, rotation
+from dokja.model.block import rotation
 from dokja.model.decoder import Decoder
 from dokja.model.norm import rms_norm
 from dokja.model.vision import Images
-from dokja.text.images import Patches
+from dokja.text.images import Patches, token_count
 
 
 def in_dtype(model: Decoder, dtype: torch.dtype, device: str) -> Decoder:
@@ -37,7 +39,7 @@ def in_dtype(model: Decoder, dtype: torch.dtype, device: str) -> Decoder:
     """
     fits = all(p.dtype == dtype for p in model.parameters() if p.ndim > 1)
     if not fits or torch.device(device) != model.embed.device:
-        model = copy.deepcopy(model).to(device)
+        model = copy.deepcopy(model).to(device).requires_grad_(False)
         for p in model.parameters():
             if p.ndim > 1:
                 p.data = p.data.to(dtype)
@@ -68,188 +70,306 @@ def cached_attention(q_BLHK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, mask: Tenso
 
 
 @dataclass(frozen=True)
-class _Sight:
-    """Features of the images in some prompts."""
+class Sight:
+    """Features of the images of a text, from the first that is not wholly cached."""
 
-    places_BL: Tensor
-    """where the prompts hold an image's token"""
-    index_BL: Tensor
-    """which of the features belongs there"""
     features_MD: Tensor
+    skipped: int
+    """places of images in the text before them"""
 
-    def placed(self, x_BLD: Tensor, columns: slice) -> Tensor:
-        """The stream of the first rows at these columns, with the features in it."""
-        rows = len(x_BLD)
-        places = self.places_BL[:rows, columns]
-        return x_BLD.masked_scatter(places[..., None], self.features_MD[self.index_BL[:rows, columns][places]])
+
+@dataclass(frozen=True)
+class Chunk:
+    """Tokens start..stop-1 of a text, which the sequence in a row of the cache goes on with."""
+
+    row: int
+    text: Sequence[int]
+    start: int
+    stop: int
+    sight: Sight | None = None
+    """where the text holds images from `start` on"""
 
 
 class Forward:
-    """A model with its caches. Callers hold `torch.inference_mode`."""
+    """A model with its caches. Callers hold `torch.inference_mode`, and see to it that what is written has pages
+    (`Cache.cover`)."""
 
     def __init__(
         self,
-        model: Decoder,
+        model: Decoder | PackedWeights,
         slots: int,
         dtype: torch.dtype,
         device: str,
         chunk: int,
         ahead: int = 0,
         weights: Bits | None = None,
+        *,
+        head: bool | None = None,
+        tokens: int | None = None,
+        keep: int = 0,
     ):
-        """`chunk`: the most tokens of one prompt in one pass. `ahead`: the most drafts of a sequence in one step.
-        `weights`: see `engine.wide`; they need bf16."""
-        self.model, self.spec, self.dtype, self.device = in_dtype(model, dtype, device), model.spec, dtype, device
-        self.chunk = chunk
-        self._blocks = cast("list[Block]", list(self.model.layers))
-        self.cache = Cache(self.spec, slots, dtype, device, ahead)
+        """`chunk`: the most tokens of one text in one pass. `ahead`: the most drafts of a sequence in one step.
+        `weights`: of a decoder, see `engine.lowbit.few_bits`; they and packed weights need bf16. `head` (None: where
+        there are drafts), `tokens`, `keep`: as in `Cache`."""
+        if weights and isinstance(model, Decoder):
+            model = few_bits(model, weights, device)
+        self.spec, self.dtype, self.device = model.spec, dtype, device
+        packed = model if isinstance(model, PackedWeights) else None
+        if isinstance(model, Decoder):  # packed weights need none, and it would be the larger part of memory
+            self.model = in_dtype(model, dtype, device)
+            self._blocks = self.model.blocks
+        self.packed, self.chunk = packed, chunk
+        head = ahead > 0 if head is None else head
+        self.cache = Cache(self.spec, slots, dtype, device, ahead, head=head, tokens=tokens, keep=keep)
+        self.rows = torch.arange(slots, device=device)
+        """Where in the cache the sequences lie that `decode`, `verify` and `draft` go on with."""
+        self._numbers = torch.arange(slots * (ahead + 1), device=device)
         # The stack's output at the rows of the last `verify`
         self._verified = torch.zeros(slots * (ahead + 1), self.spec.width, dtype=dtype, device=device)
         positions = torch.arange(self.spec.context + ahead, device=device)
         self._turns = torch.cat(rotation(positions, self.spec), dim=-1)  # cos, sin
+        self._taken = 0
+        self._weights: list[tuple[int, int]] = []  # as they were when last looked at
         self._native: Native | Wide | None = (
-            Wide.of(self.model, self.cache, self._turns, weights)
-            if weights
-            else Native.of(self.model, self.cache, self._turns)
+            Native.of(self.model, self.cache, self._turns)
+            if packed is None
+            else Wide.of(packed, self.cache, self._turns)
         )
 
-    def _masks(self, start: int, length: int) -> dict[int | None, Tensor]:
-        """By window: mask[1,1,L,T] of a chunk at `start`, whose keys are the last T positions up to its end."""
-        query = torch.arange(start, start + length, device=self.device)[:, None]
-        made: dict[int | None, Tensor] = {}
-        for window in {layer.window for layer in self.spec.layer_specs}:
-            past = start if window is None else min(window - 1, start)
-            key = torch.arange(start - past, start + length, device=self.device)
-            hidden = key > query
-            if window is not None:
-                hidden |= query - key >= window
-            zeros = torch.zeros(hidden.shape, dtype=self.dtype, device=self.device)
-            made[window] = zeros.masked_fill_(hidden, -torch.inf)[None, None]
-        return made
+    def take(self, model: Decoder) -> None:
+        """The weights of another model of the same shape, in place of these. Nothing may be running."""
+        self._taken += 1
+        if self.packed is not None:
+            self.packed.take(model)
+        elif isinstance(self.model, LowBitDecoder):
+            self.model.take(dict(model.named_parameters()).__getitem__)
+        else:
+            with torch.no_grad():
+                for own, new in zip(self.model.parameters(), model.parameters(), strict=True):
+                    if own is not new:
+                        own.copy_(new)
 
-    def prefill(self, first: int, prompts: Sequence[Sequence[int]], images: Sequence[Sequence[Patches]] = ()) -> Tensor:
-        """Reads prompts, longest first, into the slots from `first` on -> logits_BV after the last token of each.
+    def renewed(self) -> bool:
+        """Whether the parameters may have changed since the last call; the native path packs them again then.
 
-        `images` of every prompt, in order, where any has some.
+        Only while nothing is running. Fused optimisers change parameters without counting it, so that only frozen ones
+        can be trusted to say that they have not.
         """
-        lengths = [len(p) for p in prompts]
-        longest = lengths[0]
-        if lengths != sorted(lengths, reverse=True):
-            raise ValueError("prompts must come longest first")
-        self.cache.reserve(longest)
-        shown = [image for row in images for image in row]
-        if self._native is not None:
-            self._native.begin(first)
-            if not shown:
-                return self._native.prefill(first, prompts)
-        padded = [[*p, *[0] * (longest - len(p) + 1)] for p in prompts]
-        tokens_BL = torch.tensor(padded, device=self.device)
-        ends_B = torch.tensor(lengths, device=self.device)
-        last_BD = torch.empty(len(prompts), self.spec.width, dtype=self.dtype, device=self.device)
-        sight = self._sight(tokens_BL, shown) if shown else None
-        for start in range(0, longest, self.chunk):
-            rows = sum(n > start for n in lengths)  # shorter prompts are through
-            stop = min(start + self.chunk, longest)
-            done = sum(n > stop for n in lengths)
-            x = self._chunk(first, tokens_BL[:rows, start : stop + 1], start, ends_B[:rows].clamp(max=stop), sight)
-            if done < rows:
-                at = ends_B[done:rows] - 1 - start
-                last_BD[done:rows] = x[torch.arange(done, rows, device=self.device), at]
-        if self.cache.hidden is not None:
-            self.cache.hidden[first : first + len(prompts)] = last_BD
-        return self.model.logits(last_BD).float()
+        parameters = list(self.model.parameters()) if self.packed is None else []
+        counted = not any(p.requires_grad or p.is_inference() for p in parameters)
+        now = [(0, self._taken), *((p.data_ptr(), p._version) for p in parameters)] if counted else []
+        if now and now == self._weights:
+            return False
+        self._weights = now
+        if isinstance(self._native, Native):
+            self._native.renew()
+        return True
 
-    def _sight(self, tokens_BL: Tensor, images: Sequence[Patches]) -> _Sight:
-        """Features of the images, and where in the prompts they belong."""
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def sight(self, text: Sequence[int], images: Sequence[Patches], start: int) -> Sight | None:
+        """What to see of a text's images from position `start` on; None where there is nothing left to see."""
+        if not images:
+            return None
+        vision = self.spec.vision
+        assert vision is not None
+        seen, skipped = text[:start].count(vision.image_token), 0
+        for number, image in enumerate(images):
+            if seen < skipped + (count := token_count(image.grid, vision.merge)):
+                return Sight(self.model.features(Images.of(images[number:], self.device), self.dtype), skipped)
+            skipped += count
+        return None
+
+    def read(self, chunks: Sequence[Chunk]) -> Tensor:
+        """Takes chunks of different rows in -> logits [N, V] after each text that ends here, in order."""
+        ends = {i: number for number, i in enumerate(i for i, c in enumerate(chunks) if c.stop == len(c.text))}
+        blind = [i for i, chunk in enumerate(chunks) if not self._shows(chunk)]
+        if self._native is None:
+            blind = []
+        elif len(blind) == len(chunks):
+            return self._read_native(chunks, list(ends))
+        logits = torch.empty(len(ends), self.spec.vocab, device=self.device)
+        if blind:
+            at = [i for i in blind if i in ends]
+            scores = self._read_native([chunks[i] for i in blind], [blind.index(i) for i in at])
+            logits[[ends[i] for i in at]] = scores
+        rest = sorted(set(range(len(chunks))) - set(blind), key=lambda i: chunks[i].start - chunks[i].stop)
+        while rest:  # the longest first, with those that padding makes at most twice as long
+            longest = chunks[rest[0]].stop - chunks[rest[0]].start
+            some = [i for i in rest if 2 * (chunks[i].stop - chunks[i].start) >= longest]
+            rest = rest[len(some) :]
+            at = [i for i in some if i in ends]
+            x_ND = self._read([chunks[i] for i in some], [some.index(i) for i in at])
+            if at:
+                logits[[ends[i] for i in at]] = self.model.logits(x_ND).float()
+        return logits
+
+    def _shows(self, chunk: Chunk) -> bool:
+        """Whether a place of an image is in the chunk, or right behind it."""
+        return chunk.sight is not None and self._places(chunk) != []
+
+    def _places(self, chunk: Chunk) -> list[int]:
+        """Where the chunk, and the token behind it, hold places of images."""
         assert self.spec.vision is not None
-        places_BL = tokens_BL == self.spec.vision.image_token
-        index_BL = places_BL.flatten().cumsum(0).view_as(tokens_BL) - 1
-        return _Sight(places_BL, index_BL, self.model.features(Images.of(images, self.device), self.dtype))
+        token = self.spec.vision.image_token
+        return [i for i, t in enumerate(chunk.text[chunk.start : chunk.stop + 1]) if t == token]
 
-    def _chunk(self, first: int, tokens_BL: Tensor, start: int, ends_B: Tensor, sight: _Sight | None = None) -> Tensor:
-        """One chunk of the prompts in the slots from `first` on, and the token after it -> normed stream x[B,L,D]."""
-        length = tokens_BL.shape[1] - 1
-        cos, sin = self._turns[start : start + length].chunk(2, dim=-1)
-        masks = self._masks(start, length)
-        embedded = self.model.embedded(tokens_BL, self.dtype)
-        if sight is not None:
-            embedded = sight.placed(embedded, slice(start, start + length + 1))
-        x = embedded[:, :-1].contiguous()  # products of rows that lie apart are slower
-        for block, cache in zip(self._blocks, self.cache.layers, strict=True):
-            q, k, v = block.qkv(x, (cos, sin))
-            keys, values = cache.extend(first, k, v, start, ends_B)
-            x, _ = block.finish(x, cached_attention(q, keys, values, masks[cache.window]))
-        x = rms_norm(x, self.model.norm, self.spec.norm_eps)
-        if self.cache.mtp is not None:  # keys and values are all that later drafts need of these positions
-            _, k, v = self.model.mtp.block.qkv(self.model.mtp.enter(x, embedded[:, 1:]), (cos, sin))
-            self.cache.mtp.extend(first, k, v, start, ends_B)
-        return x
+    def _read_native(self, chunks: Sequence[Chunk], ends: Sequence[int]) -> Tensor:
+        """Reads chunks without images -> scores after those numbered in `ends`."""
+        assert self._native is not None
+        lengths = torch.tensor([c.stop - c.start for c in chunks])
+        behind = lengths.cumsum(0)
+        token = torch.tensor(list(chain.from_iterable(c.text[c.start : c.stop] for c in chunks)))
+        slot = torch.tensor([c.row for c in chunks]).repeat_interleave(lengths)
+        shift = torch.tensor([c.start for c in chunks]) - (behind - lengths)
+        position = torch.arange(len(token)) + shift.repeat_interleave(lengths)
+        score = torch.full_like(token, -1)
+        score[behind[ends] - 1] = torch.arange(len(ends))
+        rows = [token, slot, position, score]
+        if self.cache.hidden is None or not isinstance(self._native, Native):
+            return self._native.run(rows, len(ends))
+        after, hidden = token.roll(-1), torch.empty(len(ends), self.spec.width)
+        after[behind - 1] = torch.tensor([c.text[c.stop] if c.stop < len(c.text) else 0 for c in chunks])
+        scores = self._native.run(rows, len(ends), hidden, after)
+        self.cache.hidden[[chunks[i].row for i in ends]] = hidden
+        return scores
+
+    def _read(self, chunks: Sequence[Chunk], ends: Sequence[int]) -> Tensor:
+        """Reads chunks together, the longest first -> normed stream [N, D] at the last token of those in `ends`."""
+        lengths, width = [c.stop - c.start for c in chunks], chunks[0].stop - chunks[0].start
+        # With the token behind each, for the multi-token head; then zeros
+        padded = [[*c.text[c.start : c.stop + 1], *[0] * width][: width + 1] for c in chunks]
+        x_BLD = self.model.embedded(torch.tensor(padded, device=self.device), self.dtype)
+        for number, chunk in enumerate(chunks):
+            if chunk.sight is not None and (places := self._places(chunk)):
+                assert self.spec.vision is not None
+                first = chunk.text[: chunk.start].count(self.spec.vision.image_token) - chunk.sight.skipped
+                x_BLD[number, places] = chunk.sight.features_MD[first : first + len(places)]
+        lengths_B1 = torch.tensor(lengths, device=self.device)[:, None]
+        at_L = torch.arange(width, device=self.device)
+        start_B1 = torch.tensor([c.start for c in chunks], device=self.device)[:, None]
+        kept = None if min(lengths) == width else (at_L < lengths_B1).flatten().nonzero()[:, 0]
+        x_BLD = self._pass(
+            x_BLD,
+            torch.tensor([c.row for c in chunks], device=self.device),
+            start_B1 + torch.minimum(at_L, lengths_B1 - 1),  # padding stands where the last token does
+            max(c.stop for c in chunks),
+            kept,
+        )
+        x_ND = x_BLD[list(ends), [lengths[i] - 1 for i in ends]]
+        if self.cache.hidden is not None and ends:
+            self.cache.hidden[[chunks[i].row for i in ends]] = x_ND
+        return x_ND
+
+    def prefill(
+        self, first: int, prompts: Sequence[Sequence[int]], images: Sequence[Sequence[Patches]] = (), room: int = 0
+    ) -> Tensor:
+        """Reads whole prompts into the rows from `first` on, with pages for `room` tokens more -> logits_BV after each:
+        for checks of a model, which need no scheduler. `images` of every prompt, in order, where any has some."""
+        self.renewed()
+        rows = range(first, first + len(prompts))
+        shown = [self.sight(p, i, 0) for p, i in zip(prompts, images or [()] * len(prompts), strict=True)]
+        logits = torch.empty(len(prompts), self.spec.vocab, device=self.device)
+        for row in rows:
+            self.cache.release(row)
+        for start in range(0, max(map(len, prompts)), self.chunk):
+            chunks = [
+                Chunk(row, prompt, start, min(start + self.chunk, len(prompt)), sight)
+                for row, prompt, sight in zip(rows, prompts, shown, strict=True)
+                if start < len(prompt)
+            ]
+            for c in chunks:
+                self.cache.trim(c.row, start)
+                if not self.cache.cover(c.row, c.stop + room * (c.stop == len(c.text))):
+                    raise ValueError("the cache has too few pages for these prompts")
+            ended = [c.row - first for c in chunks if c.stop == len(c.text)]
+            logits[ended] = self.read(chunks)
+        return logits
+
+    # --- going on -----------------------------------------------------------------------------------------------
 
     def decode(self, tokens_B: Tensor, position_B: Tensor, longest: int) -> Tensor:
-        """Adds tokens_B at position_B to the sequences in slots 0..n-1 -> logits_BV.
+        """Adds tokens_B at position_B to the sequences in `rows[:B]` -> logits_BV.
 
         `longest` is the length of the longest of them, this token included.
         """
-        self.cache.reserve(longest)
+        n = len(tokens_B)
         if self._native is not None:
-            return self._native.decode(tokens_B[:, None], position_B)
-        return self.model.logits(self._step(tokens_B[:, None], position_B[:, None], longest)[:, 0]).float()
+            return self._native.run([tokens_B, self.rows[:n], position_B, self._numbers[:n]], n)
+        x = self.model.embedded(tokens_B[:, None], self.dtype)
+        return self.model.logits(self._pass(x, self.rows[:n], position_B[:, None], longest)[:, 0]).float()
 
     def verify(self, tokens_BL: Tensor, position_BL: Tensor, longest: int) -> Tensor:
         """Adds the newest token of each sequence and its drafts, at position_BL -> logits [B*L, V] after each of them.
 
         `longest` counts the drafts as well. `accept` must follow.
         """
-        self.cache.reserve(longest)
+        n, length = tokens_BL.shape
+        # The drafts stand for the tokens after each; what is refused is written anew before it is seen, and so is the
+        # last row, whose next token is not known yet.
         if self._native is not None:
-            return self._native.decode(tokens_BL, position_BL, self._verified)
-        x = self._step(tokens_BL, position_BL, longest)
-        if self.cache.mtp is not None:
-            # The drafts stand for the tokens after each; what is refused is written anew before it is seen, and so is
-            # the last row, whose next token is not known yet.
-            self._verified[: x.shape[0] * x.shape[1]] = x.flatten(0, 1)
-            at = self.cache.places(position_BL, longest, [self.cache.mtp])[self.cache.mtp.window]
-            after = self.model.embedded(tokens_BL.roll(-1, dims=1), self.dtype)
-            _, k, v = self.model.mtp.block.qkv(self.model.mtp.enter(x, after), self._rotation(position_BL))
-            self.cache.mtp.append(k, v, at)
+            slot, number = self.rows[:n].repeat_interleave(length), self._numbers[: n * length]
+            rows = [tokens_BL.flatten(), slot, position_BL.flatten(), number]
+            if self.cache.hidden is None or not isinstance(self._native, Native):
+                return self._native.run(rows, n * length)
+            return self._native.run(rows, n * length, self._verified, rows[0].roll(-1))
+        tokens = F.pad(tokens_BL, (0, 1)) if self.cache.mtp is not None else tokens_BL
+        x = self._pass(self.model.embedded(tokens, self.dtype), self.rows[:n], position_BL, longest)
+        self._verified[: n * length] = x.flatten(0, 1)
         return self.model.logits(x).float().flatten(0, 1)
 
     def accept(self, row_B: Tensor) -> None:
         """`row_B`: the last of each sequence's rows in the last `verify` that stayed."""
         if self.cache.hidden is not None:
-            torch.index_select(self._verified, 0, row_B, out=self.cache.hidden[: len(row_B)])
+            self.cache.hidden.index_copy_(0, self.rows[: len(row_B)], self._verified.index_select(0, row_B))
+
+    def _pass(
+        self, x_BMD: Tensor, row_B: Tensor, position_BL: Tensor, longest: int, kept: Tensor | None = None
+    ) -> Tensor:
+        """Embedded tokens at position_BL of the sequences in rows row_B through all layers -> normed stream x[B,L,D].
+
+        M is L, or L + 1 with the token behind each, which the multi-token head asks for. `longest` and `kept` as in
+        `Cache.places`.
+        """
+        self.cache.sync()
+        length, mtp = position_BL.shape[1], self.cache.mtp
+        rot = self._rotation(position_BL)
+        layers = [*self.cache.layers, mtp] if mtp is not None else self.cache.layers
+        places = self.cache.places(layers, row_B, position_BL, kept, longest)
+        x = x_BMD[:, :length].contiguous()  # products of rows that lie apart are slower
+        for block, cache in zip(self._blocks, self.cache.layers, strict=True):
+            at = places[cache.window]
+            q, k, v = block.qkv(x, rot)
+            cache.add(k, v, at, kept)
+            x, _ = block.finish(x, cached_attention(q, *cache.read(at), at.mask_B1LT))
+        x = rms_norm(x, self.model.norm, self.spec.norm_eps)
+        if mtp is not None:  # keys and values are all that later drafts need of these positions
+            _, k, v = self.model.mtp.block.qkv(self.model.mtp.enter(x, x_BMD[:, 1:]), rot)
+            mtp.add(k, v, places[mtp.window], kept)
+        return x
 
     def _rotation(self, position_BL: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self._turns[position_BL].chunk(2, dim=-1)
         return cos, sin
 
-    def _step(self, tokens_BL: Tensor, position_BL: Tensor, longest: int) -> Tensor:
-        """Tokens of the sequences in slots 0..n-1 through all layers -> normed stream x[B,L,D]."""
-        places, rot = self.cache.places(position_BL, longest, self.cache.layers), self._rotation(position_BL)
-        x = self.model.embedded(tokens_BL, self.dtype)
-        for block, cache in zip(self._blocks, self.cache.layers, strict=True):
-            at = places[cache.window]
-            q, k, v = block.qkv(x, rot)
-            keys, values = cache.append(k, v, at)
-            x, _ = block.finish(x, cached_attention(q, keys, values, at.mask_B1LT))
-        return rms_norm(x, self.model.norm, self.spec.norm_eps)
-
     def draft(self, tokens_B: Tensor, position_B: Tensor, longest: int, depth: int) -> Tensor:
         """The multi-token head's best `depth` tokens [B, depth] after tokens_B, which stand at position_B of the
-        sequences in slots 0..n-1 and have not been added yet. `longest` as in `verify`."""
-        mtp, cache, n = self.model.mtp, self.cache.mtp, len(tokens_B)
+        sequences in `rows[:B]` and have not been added yet. `longest` as in `verify`."""
+        mtp, cache, row_B = self.model.mtp, self.cache.mtp, self.rows[: len(tokens_B)]
         assert cache is not None and self.cache.hidden is not None
-        self.cache.reserve(longest)
         if self._native is not None:
             assert isinstance(self._native, Native)
-            return self._native.draft(tokens_B, position_B, self.cache.hidden, depth)
-        x, drafts = self.cache.hidden[:n], torch.empty(n, depth, dtype=torch.int64, device=self.device)
+            return self._native.draft(tokens_B, row_B, position_B, self.cache.hidden, depth)
+        self.cache.sync()
+        x, drafts = self.cache.hidden.index_select(0, row_B), []
         for i in range(depth):
             at = position_B[:, None] + (i - 1)
-            places = self.cache.places(at, longest, [cache])[cache.window]
+            places = self.cache.places([cache], row_B, at, None, longest)[cache.window]
             entered = mtp.enter(x, self.model.embedded(tokens_B, self.dtype))[:, None]
             q, k, v = mtp.block.qkv(entered, self._rotation(at))
-            keys, values = cache.append(k, v, places)
-            x = mtp.leave(mtp.block.finish(entered, cached_attention(q, keys, values, places.mask_B1LT))[0][:, 0])
-            drafts[:, i] = tokens_B = self.model.logits(x).argmax(-1)
-        return drafts
+            cache.add(k, v, places, None)
+            o = cached_attention(q, *cache.read(places), places.mask_B1LT)
+            x = mtp.leave(mtp.block.finish(entered, o)[0][:, 0])
+            tokens_B = self.model.logits(x).argmax(-1)
+            drafts.append(tokens_B)
+        return torch.stack(drafts, dim=1)

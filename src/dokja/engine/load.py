@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from dokja.engine import lowbit, packed_cache
 from dokja.engine.engine import Engine
+from dokja.engine.lowbit import LowBitDecoder
+from dokja.engine.packed import Bits, PackedWeights, obstacle
+from dokja.engine.packed_cache import Source
 from dokja.engine.recommended import Recommended, read_recommended
 from dokja.errors import CheckpointError, DataError
-from dokja.ledger.hashing import sha256_file, sha256_json
 from dokja.model.decoder import Decoder
 from dokja.text.images import ImageConfig
 from dokja.text.styles import read_template, style_of
@@ -39,58 +43,107 @@ def find_folder(path: str | Path) -> Path:
         return path
     for patterns in _PLACES:
         found = [f for pattern in patterns for f in path.glob(pattern) if (f / _CONFIG).is_file()]
-        if whole := [f for f in found if _weight_files(f) and not f.name.endswith(".partial")]:
-            return max(whole, key=lambda f: (max(w.stat().st_mtime_ns for w in _weight_files(f)), str(f)))
+        if whole := [f for f in found if Source(f).files and not f.name.endswith(".partial")]:
+            return max(whole, key=lambda f: (max(w.stat().st_mtime_ns for w in Source(f).files), str(f)))
     raise DataError(
         f"{path} holds no model yet: neither {_CONFIG} nor a release nor a finished training stage. "
         "Name a release folder, or run `dokja build` until its first stage is done."
     )
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
 def load_decoder(folder: Path, dtype: torch.dtype | None = None) -> Decoder:
     """The decoder of a release folder, whatever family its config.json names; its matrices in `dtype` (None: fp32)."""
-    if not _weight_files(folder):
-        raise DataError(f"{folder} has a {_CONFIG} but no .safetensors weights. Copy the whole release folder.")
+    _check_weights(folder)
     from dokja.model.families import load_model
 
     return load_model(folder, dtype)
 
 
-def load_engine(
-    path: str | Path, *, dtype: torch.dtype = torch.float32, slots: int = 128, device: str = "cpu", draft: int = 0
-) -> tuple[Engine, Tokenizer, dict[str, Any]]:
-    """Engine, tokenizer and facts of the model at `path` (see `find_folder`); `draft` as in `Engine`.
+def _check_weights(folder: Path) -> None:
+    if not Source(folder).files:
+        raise DataError(f"{folder} has a {_CONFIG} but no .safetensors weights. Copy the whole release folder.")
 
-    The facts: name, path, sha256 of the weights file (of the list of hashes where there are several), spec (plain
-    data), template_sha256 of the chat template that lies with it (ours where none does), images: the ImageConfig of a
-    vision model, None for others; style: the chat format that it speaks; sampling: how to draw its answers, as the
-    makers of an imported model recommend (our own are greedy unless asked otherwise).
+
+def load_few_bits(folder: Path, bits: Bits, device: str = "cpu") -> tuple[Decoder | PackedWeights, str]:
+    """The model of a release folder with weights of so many bits, and the sha256 of its weights.
+
+    Packed weights come from the cache, or go there. What wide.cpp cannot serve is kept for torch's kernels.
+    """
+    source = Source(folder)
+    if device == "cpu" and (packed := packed_cache.find(source, bits)):
+        # From the file's mapping it answers at once, and from large pages faster a moment later.
+        threading.Thread(target=packed.settle, daemon=True).start()
+        return packed, packed.source
+    from dokja.model.families import weights
+
+    identity, sha256, checkpoint = source.identity, source.sha256, weights.open_checkpoint(folder)
+    if (why := obstacle(checkpoint.spec, device)) is None:
+        packed = PackedWeights.read(checkpoint, bits, sha256)
+        if source.identity == identity:  # nobody has changed it meanwhile
+            packed_cache.keep(packed, identity)
+        return packed, sha256
+    lowbit.say(bits, why)
+    if bits == "bf16":
+        return weights.load(checkpoint, torch.bfloat16), sha256
+    return LowBitDecoder(checkpoint.spec, bits, weights.parameters_of(checkpoint), device), sha256
+
+
+def load_engine(
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    slots: int = 128,
+    device: str = "cpu",
+    draft: int = 0,
+    drafter: Literal["mtp", "lookup"] | None = None,
+    weights: Bits | None = None,
+    kv_tokens: int | None = None,
+    prefix_tokens: int = 8192,
+) -> tuple[Engine, Tokenizer, dict[str, Any]]:
+    """Engine, tokenizer and facts of the model at `path` (see `find_folder`); all options as in `Engine`.
+
+    The facts: name, path, sha256 of the weights file (of the list of hashes where there are several), weights (their
+    bits; None: `dtype`), spec (plain data), template_sha256 of the chat template that lies with it (ours where none
+    does), images: the ImageConfig of a vision model, None for others; style: the chat format that it speaks; sampling:
+    how to draw its answers, as the makers of an imported model recommend (our own are greedy unless asked otherwise).
     Raises DokjaError with a sentence where something is missing or does not fit together.
     """
     folder = find_folder(path)
-    model = load_decoder(folder, dtype).requires_grad_(False)  # read only: the native path need not look for changes
+    _check_weights(folder)
+    if weights:
+        model, sha256 = load_few_bits(folder, weights, device)
+        dtype = torch.bfloat16
+    else:  # read only: the native path need not look for changes
+        model, sha256 = load_decoder(folder, dtype).requires_grad_(False), Source(folder).sha256
     tokenizer = Tokenizer.load(folder, imported=True)
     if tokenizer.vocab_size > model.spec.vocab:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and its model only {model.spec.vocab}. "
             "They do not belong together: restore the folder."
         )
-    hashes = {f.name: sha256_file(f) for f in _weight_files(folder)}
     info = {
         "name": _name(Path(path), folder),
         "path": str(folder),
-        "sha256": next(iter(hashes.values())) if len(hashes) == 1 else sha256_json(hashes),
+        "sha256": sha256,
+        "weights": weights,
         "spec": model.spec.to_dict(),
         "images": ImageConfig.read(folder) if model.spec.vision else None,
         "template_sha256": hashlib.sha256((read_template(folder) or JINJA).encode()).hexdigest(),
         "style": style_of(folder, tokenizer),
         "sampling": read_recommended(folder) if tokenizer.foreign else Recommended(),
     }
-    return Engine(model, slots=slots, dtype=dtype, device=device, draft=draft), tokenizer, info
+    engine = Engine(
+        model,
+        slots=slots,
+        dtype=dtype,
+        device=device,
+        kv_tokens=kv_tokens,
+        prefix_tokens=prefix_tokens,
+        draft=draft,
+        drafter=drafter,
+        tokenizer=tokenizer,
+    )
+    return engine, tokenizer, info
 
 
 def _name(path: Path, folder: Path) -> str:

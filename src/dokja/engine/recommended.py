@@ -8,19 +8,18 @@ from pathlib import Path
 
 from dokja.errors import DataError
 
-_ELSEWHERE = {"presence_penalty": 0.0, "repetition_penalty": 1.0, "min_p": 0.0}
-"""Settings that the engine does not have, and the values with which they do nothing."""
-
 
 @dataclass(frozen=True)
 class Recommended:
-    """Settings for a request; greedy where nothing is recommended."""
+    """Settings for a request, under its names; greedy where nothing is recommended."""
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
-    ignored: tuple[str, ...] = ()
-    """Recommended settings which the engine lacks."""
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
 
 
 def read_recommended(folder: Path) -> Recommended:
@@ -29,10 +28,16 @@ def read_recommended(folder: Path) -> Recommended:
     path = folder / "generation_config.json"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        ignored = tuple(name for name, off in _ELSEWHERE.items() if raw.get(name, off) not in (off, None))
         sampled = raw.get("do_sample", "temperature" in raw)
-        temperature = float(raw.get("temperature") or 1.0) if sampled else 0.0
-        return Recommended(temperature, float(raw.get("top_p") or 1.0), int(raw.get("top_k") or 0), ignored)
+        return Recommended(
+            temperature=float(raw.get("temperature") or 1.0) if sampled else 0.0,
+            top_p=float(raw.get("top_p") or 1.0),
+            top_k=int(raw.get("top_k") or 0),
+            min_p=float(raw.get("min_p") or 0.0),
+            presence_penalty=float(raw.get("presence_penalty") or 0.0),
+            frequency_penalty=float(raw.get("frequency_penalty") or 0.0),
+            repetition_penalty=float(raw.get("repetition_penalty") or 1.0),
+        )
     except FileNotFoundError:
         return Recommended()
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -16,26 +16,23 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from itertools import chain
 
 import torch
 from torch import Tensor
 
 from dokja.engine.kv import Cache
 from dokja.engine.native import pointers
-from dokja.engine.packed import GROUP, PANEL, Bits, Matrix, Packed
-from dokja.model.decoder import Decoder
+from dokja.engine.packed import PANEL, Matrix, PackedWeights
 from dokja.model.native.build import load
 
-_WIDTHS = (16, 32, 64, 80, 96, 128)
 _ROWS = 256  # most rows of one call: what a step remembers of a row is some tens of kilobytes
 
 
 class _Layer(ctypes.Structure):
     _fields_ = [
         *((n, Matrix) for n in ("qkv", "out", "up", "down")),
-        *((n, ctypes.c_void_p) for n in ("q_norm", "k_norm", "attn_norm", "ffn_norm", "kv")),
-        *((n, ctypes.c_int64) for n in ("capacity", "window", "rope")),
+        *((n, ctypes.c_void_p) for n in ("q_norm", "k_norm", "attn_norm", "ffn_norm", "kv", "table")),
+        *((n, ctypes.c_int64) for n in ("table_ld", "kv_heads", "head_dim", "window", "rope")),
         ("clamp", ctypes.c_float),
     ]
 
@@ -45,7 +42,7 @@ class _Model(ctypes.Structure):
         *((n, ctypes.c_void_p) for n in ("embed", "norm", "turns")),
         ("head", Matrix),
         ("layer", ctypes.c_void_p),
-        *((n, ctypes.c_int64) for n in ("layers", "D", "H", "G", "K", "F", "slots", "pre")),
+        *((n, ctypes.c_int64) for n in ("layers", "D", "H", "G", "K", "F", "pre")),
         ("eps", ctypes.c_float),
     ]
 
@@ -53,62 +50,42 @@ class _Model(ctypes.Structure):
 class Wide:
     """A model and its cache as wide.cpp sees them."""
 
-    def __init__(self, model: Decoder, cache: Cache, turns: Tensor, bits: Bits, library: ctypes.CDLL):
-        self._cache, self._turns, self._library, self._spec = cache, turns, library, model.spec
+    def __init__(self, weights: PackedWeights, cache: Cache, turns: Tensor, library: ctypes.CDLL):
+        self._weights, self._cache, self._turns, self._library = weights, cache, turns, library
         library.dokja_team.restype = library.dokja_memory.restype = ctypes.c_void_p
         self._team = _team(library, torch.get_num_threads())
         self._memory = ctypes.c_void_p(library.dokja_memory())
-        self._embed = model.embed.detach().bfloat16().contiguous()
-        last: Bits = "int8" if bits == "int4" else bits  # the output matrix decides most: it keeps eight bits
-        self._head = Packed(library, model.head_weight, last)
-        self._matrices = [
-            [Packed(library, w, bits) for w in (b.qkv_weight, b.out_weight, b.up_weight, b.down_weight)]
-            for b in model.blocks
-        ]
-        self._gains = [
-            [None if g is None else g.detach().float() for g in (*norms, b.attn_norm, b.ffn_norm)]
-            for b in model.blocks
-            for norms in [(b.q_norm, b.k_norm) if model.spec.qk_norm else (None, None)]
-        ]
-        self._norm = model.norm.detach().float()
-        self._caches: list[int] = []
-        self.bytes_per_step = self._head.bytes + sum(m.bytes for row in self._matrices for m in row)
-        """Bytes of weights that a step reads, however many rows it has."""
+        self._places: list[int] = []  # as the structs know them
 
     @classmethod
-    def of(cls, model: Decoder, cache: Cache, turns: Tensor, bits: Bits) -> Wide | None:
-        """The low-bit path, or None where torch's kernels must do: other devices, experts, odd widths, no compiler."""
-        s = model.spec
-        inner = s.heads // s.kv_heads * s.head_dim
-        usual = s.head_dim in _WIDTHS and not any(n % GROUP for n in (s.width, s.ffn, inner))
-        usual = usual and s.activation == "swiglu" and s.moe is None and s.mtp is None and s.vision is None
-        if cache.device != "cpu" or cache.dtype != torch.bfloat16 or not usual or (library := load("wide")) is None:
-            return None
-        return cls(model, cache, turns, bits, library)
+    def of(cls, weights: PackedWeights, cache: Cache, turns: Tensor) -> Wide:
+        """The low-bit path; where `packed.obstacle` finds nothing against it, there is the library."""
+        library = load("wide")
+        assert library is not None and cache.dtype == torch.bfloat16
+        return cls(weights, cache, turns, library)
 
     def __del__(self) -> None:
         if hasattr(self, "_memory"):
             self._library.dokja_forget(self._memory)
 
-    def begin(self, first: int) -> None:
-        """Prompts are about to be read; the weights were packed once and for all."""
-
     def _refresh(self) -> None:
-        """Tells the kernel where the caches are, which move when they grow."""
-        if (state := [layer.kv.data_ptr() for layer in self._cache.layers]) == self._caches:
+        """Tells the kernel where weights and caches are: those may settle once, these move when they grow."""
+        w, body, s = self._weights, self._weights.body, self._weights.spec
+        caches = [x.data_ptr() for layer in self._cache.layers for x in (layer.kv, layer.table)]
+        if (state := [body.data_ptr(), *caches]) == self._places:
             return
-        s, rows = self._spec, []
-        for spec, cache, packed, gains in zip(
-            s.layer_specs, self._cache.layers, self._matrices, self._gains, strict=True
-        ):
-            where = pointers(*gains, cache.kv)
-            matrices = (m.struct for m in packed)
-            rows.append(_Layer(*matrices, *where, cache.capacity, spec.window or 0, spec.rope, spec.clamp))
+        rows = []
+        for i, (spec, cache) in enumerate(zip(s.layer_specs, self._cache.layers, strict=True)):
+            matrices, gains = w.layer(i)
+            where, heads = pointers(*gains, cache.kv, cache.table), (s.kv_heads, s.head_dim)
+            rows.append(
+                _Layer(*matrices, *where, cache.table.stride(0), *heads, spec.window or 0, spec.rope, spec.clamp)
+            )
         self._layers = (_Layer * len(rows))(*rows)
-        sizes = (s.layers, s.width, s.heads, s.kv_heads, s.head_dim, s.ffn, self._cache.slots, s.norm == "pre")
-        where = pointers(self._embed, self._norm, self._turns)
-        self._struct = _Model(*where, self._head.struct, ctypes.addressof(self._layers), *sizes, s.norm_eps)
-        self._caches = state
+        sizes = (s.layers, s.width, s.heads, s.kv_heads, s.head_dim, s.ffn, s.norm == "pre")
+        where = pointers(w.embed, w.norm, self._turns)
+        self._struct = _Model(*where, w.head, ctypes.addressof(self._layers), *sizes, s.norm_eps)
+        self._places, self._body = state, body
 
     def run(self, rows: Sequence[Tensor], scored: int) -> Tensor:
         """rows: token, slot, position and row of the scores (or -1), int64 [R] each -> scores [scored, V].
@@ -116,7 +93,7 @@ class Wide:
         The rows of a sequence stand together and in order.
         """
         self._refresh()
-        vocab, wide = self._spec.vocab, self._head.struct.N
+        vocab, wide = self._weights.spec.vocab, self._weights.head.N
         scores_BV = torch.empty(scored, -(-wide // PANEL) * PANEL)
         for part in zip(*(row.contiguous().split(_ROWS) for row in rows), strict=True):
             self._library.dokja_wide(
@@ -124,17 +101,6 @@ class Wide:
                 *pointers(scores_BV), ctypes.c_int64(scores_BV.shape[1]),
             )  # fmt: skip
         return scores_BV[:, :vocab]
-
-    def prefill(self, first: int, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Reads prompts into the slots from `first` on -> scores_BV after each."""
-        lengths = torch.tensor([len(p) for p in prompts])
-        ends = lengths.cumsum(0)
-        token = torch.tensor(list(chain.from_iterable(prompts)))
-        slot = torch.arange(first, first + len(prompts)).repeat_interleave(lengths)
-        position = torch.arange(len(token)) - (ends - lengths).repeat_interleave(lengths)
-        score = torch.full_like(token, -1)
-        score[ends - 1] = torch.arange(len(prompts))
-        return self.run([token, slot, position, score], len(prompts))
 
     def decode(self, tokens_BL: Tensor, position_BL: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Adds tokens_BL at position_BL to the sequences in slots 0..n-1 -> scores [B*L, V]."""

@@ -41,13 +41,15 @@ class Usage:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers were drawn: temperature 0 is greedy, `budget` closes a thought after so many tokens."""
+    """How answers were drawn: temperature 0 is greedy, `budget` closes a thought after so many tokens, `weights` says
+    what the model's were kept in, for that changes answers too."""
 
     temperature: float
     top_p: float
     max_tokens: int
     budget: int | None
     top_k: int = 0
+    weights: str = "fp32"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dokja.engine.load import load_engine
+from dokja.engine.packed import Bits
 from dokja.judge.records import RECORDS, Record, Sampling, read_records
 from dokja.judge.runner import run_suite
 from dokja.judge.suite import build_suite, needs_steps
 from dokja.judge.table import Summary, summarise, write_summary
 from dokja.ledger.progress import Progress
+from dokja.model.spec import ModelSpec
 from dokja.text.chat import MODES, Mode
 
 
@@ -40,6 +42,8 @@ def judge_model(
     seed: int = 0,
     batch: int = 64,
     device: str = "cpu",
+    weights: Bits | None = None,
+    draft: int = 0,
     out: str | Path | None = None,
     log_path: Path | None = None,
 ) -> Judged:
@@ -47,12 +51,14 @@ def judge_model(
 
     `name` is what the records call the model, by default what the loader calls it; `batch` answers are written at a
     time. `modes` None asks in all modes that the model knows; `temperature` and `top_p` None draw as its makers
-    recommend (our own models: greedily). `out` defaults to `judge-<suite>` inside the model's folder, so that another
-    suite never meets this one's records. Raises DokjaError sentences of the loader, the suite and the runner.
+    recommend (our own models: greedily). `weights` and `draft` as in `Engine`. `out` defaults to `judge-<suite>` inside
+    the model's folder, with few bits `judge-<suite>-<weights>`, so that others never meet these records. Raises
+    DokjaError sentences of the loader, the suite and the runner.
     """
     suite = build_suite(tasks, per_cell, languages, seed)
-    folder = Path(out) if out is not None else Path(model_path) / f"judge-{suite.short}"
-    engine, tokenizer, info = load_engine(model_path, slots=batch, device=device)
+    inside = f"judge-{suite.short}-{weights}" if weights else f"judge-{suite.short}"
+    folder = Path(model_path) / inside if out is None else Path(out)
+    engine, tokenizer, info = load_engine(model_path, slots=batch, device=device, weights=weights, draft=draft)
     style, recommended = info["style"], info["sampling"]
     modes = [m for m in MODES if style.supports(m)] if modes is None else modes
     if temperature is None:
@@ -81,8 +87,12 @@ def judge_model(
             images=info["images"],
             style=style,
             top_k=top_k,
+            weights=weights or "fp32",
         )
+    spec = ModelSpec.from_dict(info["spec"])
     settings = {
+        "parameters": spec.params,
+        "active_parameters": spec.active_params,
         "suite_sha256": suite.sha256,
         "tasks": list(dict.fromkeys(p.task for p in suite.problems)),
         "languages": list(languages),
@@ -90,7 +100,7 @@ def judge_model(
         "repeats": repeats,
         "modes": list(modes),
         "seed": seed,
-        **asdict(Sampling(temperature, top_p, max_tokens, budget, top_k)),
+        **asdict(Sampling(temperature, top_p, max_tokens, budget, top_k, weights or "fp32")),
     }
     summary = summarise(records, needs_steps(), settings)
     write_summary(folder, summary)

@@ -90,16 +90,17 @@ def run_suite(
     images: ImageConfig | None = None,
     style: Style = DOKJA,
     top_k: int = 0,
+    weights: str = "fp32",
 ) -> list[Record]:
     """Ask every problem in every mode `repeats` times and grade the answers; returns the records in that order.
 
     `max_tokens` bounds an answer, thought included; a thought that reaches `budget` tokens is closed for the model and
-    its record says `forced`. `images` is the image config of a model that sees, `style` the chat format. Answers
-    already in `out_dir` are not asked again. Raises DataError where those are of another model, template, sampling or
-    suite, ConfigError where the figures cannot be meant.
+    its record says `forced`. `images` is the image config of a model that sees, `style` the chat format, `weights`
+    what the engine keeps the model's in. Answers already in `out_dir` are not asked again. Raises DataError where those
+    are of another model, template, sampling or suite, ConfigError where the figures cannot be meant.
     """
     _check(modes, repeats, max_tokens, budget, style)
-    sampling = Sampling(temperature, top_p, max_tokens, budget, top_k)
+    sampling = Sampling(temperature, top_p, max_tokens, budget, top_k, weights)
     origin = Origin(model_id, model_sha256, style.sha256, code_version(["tasks"]))
     items = [Item(p, mode, repeat) for mode in modes for p in problems for repeat in range(repeats)]
     if len({item.key for item in items}) != len(items):

@@ -4,10 +4,12 @@
 |---|---|---|
 | one answer per problem, right or wrong | share right | Wilson (1927) |
 | several answers per problem, or partial scores | mean of the problems' means | Student t over problems, the clusters |
+| problems that share something (a passage, a template) | the same | Student t over the clusters named |
 | the same problems under two conditions | mean of the differences | Student t over the paired differences |
 | other problems, or another language | difference of means | square-and-add of the two intervals (Newcombe 1998) |
 
-Answers to one problem are not independent, so the number of problems, never of answers, sets the width. Where the
+Answers to one problem are not independent, so the number of problems, never of answers, sets the width. Where problems
+hang together in turn, `clusters` says which, and the number of clusters does (Miller 2024, arXiv 2411.00640). Where the
 spread observed is zero (every problem solved) a t interval would have no width and claim certainty; Wilson's over the
 number of problems takes its place. No scipy: two distribution functions do not justify a dependency of its size.
 """
@@ -15,14 +17,14 @@ number of problems takes its place. No scipy: two distribution functions do not 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, fmean
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval; `n` counts problems."""
+    """A number with its 95 % interval; `n` counts problems, or clusters of them where they were named."""
 
     value: float
     low: float
@@ -57,33 +59,60 @@ def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def mean_over_problems(scores: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
+def mean_over_problems(
+    scores: Sequence[Sequence[float]], level: float = 0.95, clusters: Sequence[Hashable] | None = None
+) -> Estimate:
     """Mean score with its interval; `scores` holds one sequence of scores in [0, 1] per problem, one per repeat.
 
-    Every problem weighs the same, however many answers of it there are. NaN in (0, 1) without problems.
+    Every problem weighs the same, however many answers of it there are. `clusters` names the cluster of each problem;
+    without it each problem is one. NaN in (0, 1) without problems.
     """
     means = [fmean(s) for s in scores]
-    n = len(means)
-    if n == 0:
+    if not means:
         return Estimate(math.nan, 0.0, 1.0, 0)
     value = fmean(means)
-    single_and_binary = all(len(s) == 1 and s[0] in (0.0, 1.0) for s in scores)
-    if single_and_binary or n == 1 or (spread := stdev(means)) == 0:
+    error, n = clustered_error(means, clusters)
+    single_and_binary = n == len(means) and all(len(s) == 1 and s[0] in (0.0, 1.0) for s in scores)
+    if single_and_binary or n == 1 or error == 0:
         return Estimate(value, *wilson(value, n, level), n)
-    half = t_quantile(0.5 + level / 2, n - 1) * spread / math.sqrt(n)
+    half = t_quantile(0.5 + level / 2, n - 1) * error
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), n)
 
 
-def paired_difference(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
+def paired_difference(
+    a: Sequence[Sequence[float]],
+    b: Sequence[Sequence[float]],
+    level: float = 0.95,
+    clusters: Sequence[Hashable] | None = None,
+) -> Estimate:
     """Mean of a - b over the same problems in the same order; pairing removes the problems' own difficulty."""
     if len(a) != len(b):
         raise ValueError(f"paired conditions need the same problems, got {len(a)} and {len(b)}")
     differences = [fmean(x) - fmean(y) for x, y in zip(a, b, strict=True)]
-    if len(differences) < 2 or (spread := stdev(differences)) == 0:
-        return difference(mean_over_problems(a, level), mean_over_problems(b, level))
-    value, n = fmean(differences), len(differences)
-    half = t_quantile(0.5 + level / 2, n - 1) * spread / math.sqrt(n)
+    error, n = clustered_error(differences, clusters) if differences else (0.0, 0)
+    if n < 2 or error == 0:
+        return difference(mean_over_problems(a, level, clusters), mean_over_problems(b, level, clusters))
+    value = fmean(differences)
+    half = t_quantile(0.5 + level / 2, n - 1) * error
     return Estimate(value, max(-1.0, value - half), min(1.0, value + half), n)
+
+
+def clustered_error(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> tuple[float, int]:
+    """(standard error of the mean of `values`, number of clusters); 0 for one cluster, which shows no spread.
+
+        SE^2 = G / (G - 1) * sum over clusters (sum in the cluster of (value - mean))^2 / N^2
+
+    the sandwich of Liang and Zeger (1986) for a mean, with the usual correction for G clusters. With clusters of one
+    it is the sample's standard deviation / sqrt(N).
+    """
+    if clusters is not None and len(clusters) != len(values):
+        raise ValueError(f"clusters must name one cluster per value, got {len(clusters)} for {len(values)}")
+    mean, sums = fmean(values), dict[Hashable, float]()
+    for name, value in zip(clusters if clusters is not None else range(len(values)), values, strict=True):
+        sums[name] = sums.get(name, 0.0) + value - mean
+    if (g := len(sums)) < 2 or len(set(values)) == 1:
+        return 0.0, g
+    return math.sqrt(g / (g - 1) * math.fsum(s * s for s in sums.values())) / len(values), g
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dokja.proof.figures import Both
+from dokja.proof.strings_compare import TABLE as _COMPARE
 from dokja.proof.strings_rl import TABLE as _RL
 
 _TABLE: dict[str, tuple[str, str]] = {
@@ -215,6 +216,7 @@ _TABLE: dict[str, tuple[str, str]] = {
         "Made by dokja from the files of this run alone. This page loads nothing from anywhere.",
         "dokja가 이 빌드 폴더의 파일만으로 만들었습니다. 이 페이지는 바깥에서 아무것도 불러오지 않습니다.",
     ),
+    **_COMPARE,
     **_RL,
 }
 

@@ -51,12 +51,25 @@ class Grade:
 class Task(Protocol):
     """A family of problems."""
 
-    name: str
-    levels: tuple[int, ...]
-    needs_steps: bool
-    """Whether a small model is expected to fail when it answers at once."""
-    needs_images: bool
-    """Whether its questions are about images."""
+    @property
+    def name(self) -> str:
+        """What records and tables call it."""
+        ...
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Its difficulties, counted from 1."""
+        ...
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether a small model is expected to fail when it answers at once."""
+        ...
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether its questions are about images."""
+        ...
 
     def problem(self, seed: int, level: int, language: str) -> Problem:
         """The problem of this seed: the same arguments give the same problem on any machine."""

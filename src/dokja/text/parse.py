@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dokja.text.chat import CALL, CALL_END, IMAGE, PAD, THINK, THINK_END, Message, Segment, ToolCall
@@ -26,10 +26,13 @@ Kind = Literal["reasoning", "content", "tool_call"]
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What became certain: text of the thought or of the answer, or one whole tool call (its JSON)."""
+    """What became certain: text of the thought or of the answer, or one whole tool call (its JSON).
+
+    `raw` is a call as it was written; `text` is empty where it was kept though it cannot be read."""
 
     kind: Kind
     text: str
+    raw: str = field(default="", compare=False)
 
 
 class StreamParser:
@@ -44,6 +47,9 @@ class StreamParser:
         self.leaked = False
         self.ended = False
         self.malformed_tool_calls = 0
+        self.keeps: Callable[[str], bool] | None = None
+        """Whether what stands in a call that cannot be read makes it a call all the same, not content: for whoever
+        passes calls on while they are written. Says of a longer text what it says of its beginning, once that is yes."""
         self.thoughts: list[str] = []  # the markers of thoughts in the order written
         self._read_call = read_call or read_tool_call
         self._in_thought = thinking
@@ -57,6 +63,11 @@ class StreamParser:
     def closed(self) -> bool:
         """Whether no thought is open."""
         return not self._in_thought
+
+    @property
+    def open_call(self) -> str | None:
+        """What stands so far in the call that is being written; None outside calls."""
+        return None if self._call is None else "".join(self._call)
 
     def feed(self, piece: Piece | Segment) -> list[Delta]:
         """Take the next piece; returns what became certain by it."""
@@ -124,8 +135,11 @@ class StreamParser:
         if call is not None:
             self._calls.append(call)
             self._answered = True
-            return [Delta("tool_call", call.json())]
+            return [Delta("tool_call", call.json(), text)]
         self.malformed_tool_calls += 1
+        if self.keeps is not None and self.keeps(text):
+            self._answered = True
+            return [Delta("tool_call", "", text)]
         return self._text(CALL + text + (CALL_END if whole else ""))
 
 

@@ -9,6 +9,7 @@
 | tools     | whether it was taught to call tools                                                               |
 | image     | the marker that keeps an image's place; None for a family that reads text alone                   |
 | closing   | what is written to close a thought that has used its budget                                       |
+| lead      | what stands between a thought and the answer                                                      |
 | layout    | (messages, tools, thinking, add_generation_prompt, preserve_thinking) -> segments                 |
 | reading   | (thinking, spelled, tools) -> parser                                                              |
 
@@ -21,7 +22,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from dokja.errors import DokjaError
 from dokja.text.chat import CALL, CALL_END, Message, Mode, Segment, text_of
@@ -33,6 +34,12 @@ Tools = Sequence[Mapping[str, Any]]
 
 class Parser(Protocol):
     """From an answer's pieces to its message; see `text.parse.StreamParser`."""
+
+    keeps: Callable[[str], bool] | None
+
+    @property
+    def open_call(self) -> str | None:
+        """What stands so far in the call that is being written; None outside calls."""
 
     @property
     def leaked(self) -> bool:
@@ -78,6 +85,10 @@ class Style:
     closing: tuple[Segment, ...]
     layout: Callable[[Sequence[Message], Tools, bool, bool, bool], list[Segment]]
     reading: Callable[[bool, Collection[str], Tools], Parser]
+    calls: Literal["json", "xml"] = "json"
+    """What stands between the markers of a call: one JSON object, or the tags of `official.k2`."""
+    lead: str = ""
+    """White space between a thought and the answer, which the model writes and the parser takes away."""
     template_sha256: str | None = None
     """Hash of the Jinja template that we export for the format, where we do."""
 

@@ -127,7 +127,7 @@ def test_head_dim_is_what_the_config_says_and_not_width_over_heads(width, head_d
     ids = parity.tokens(1, 20)
     with torch.inference_mode():
         engine = Forward(loaded, 1, torch.float32, "cpu", 7)
-        engine.prefill(0, [ids[0, :-1].tolist()])
+        engine.prefill(0, [ids[0, :-1].tolist()], room=1)
         assert torch.allclose(engine.decode(ids[:, -1], torch.tensor([19]), 20), made(ids)[:, -1], atol=1e-5)
 
 
@@ -203,9 +203,8 @@ def test_caches_are_counted_from_the_list_where_there_is_no_scalar_window(tmp_pa
     row = 2 * spec.kv_heads * spec.head_dim * 4
     assert spec.kv_bytes(50, 4) == row * (50 + 7 + 4 + 4)
     cache = Cache(replace(spec, mtp=None), 1, torch.float32, "cpu")
-    assert [layer.capacity for layer in cache.layers][1:] == [7, 4, 4]
-    held = sum(layer.kv.numel() for layer in cache.layers[1:])
-    assert held * 4 == row * (7 + 4 + 4)
+    assert [layer.window for layer in cache.layers] == [None, 7, 4, 4]
+    assert [len(group.layers) for group in cache.groups] == [1, 1, 2]
 
 
 def dense_reference(made: Decoder, ids: torch.Tensor) -> torch.Tensor:
@@ -278,7 +277,7 @@ def test_windows_of_their_own_and_clamps_agree_with_a_reference_written_out(tmp_
         assert 1 <= wanted.abs().max() <= 10
         assert (loaded(ids)[0] - wanted).abs().max() <= 1e-5
         engine = Forward(loaded, 1, torch.float32, "cpu", 3)
-        assert (engine.prefill(0, [ids[0, :17].tolist()]) - wanted[16]).abs().max() <= 1e-5
+        assert (engine.prefill(0, [ids[0, :17].tolist()], room=6) - wanted[16]).abs().max() <= 1e-5
         for at in range(17, 23):
             step = engine.decode(ids[:, at], torch.tensor([at]), at + 1)
             assert (step - wanted[at]).abs().max() <= 1e-5
@@ -318,6 +317,6 @@ def test_a_ring_of_the_window_survives_prompts_longer_than_it_in_any_chunks(chun
         wanted = made(ids)[0]
         for length in (4, 5, 6, 7, 8, 13, 32):
             engine = Forward(made, 1, torch.float32, "cpu", chunk)
-            assert (engine.prefill(0, [ids[0, :length].tolist()]) - wanted[length - 1]).abs().max() <= 2e-5
+            assert (engine.prefill(0, [ids[0, :length].tolist()], room=1) - wanted[length - 1]).abs().max() <= 2e-5
             after = engine.decode(ids[:, length], torch.tensor([length]), length + 1)
             assert (after - wanted[length]).abs().max() <= 2e-5

@@ -34,16 +34,22 @@ def _cpu() -> str:
 
 
 @functools.cache
-def load(name: str) -> ctypes.CDLL | None:
-    """The library made from `<name>.cpp`, or None (with one sentence on stderr) where it cannot be compiled."""
-    if os.environ.get("DOKJA_NATIVE") == "0":
-        return None
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
+def _compiler() -> str | None:
+    found = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if found is None:
         print(
             "dokja: no C++ compiler found, so torch's own kernels do the work (install g++ for more speed).",
             file=sys.stderr,
         )
+    return found
+
+
+@functools.cache
+def load(name: str) -> ctypes.CDLL | None:
+    """The library made from `<name>.cpp`, or None (with one sentence on stderr) where it cannot be compiled."""
+    if os.environ.get("DOKJA_NATIVE") == "0":
+        return None
+    if (compiler := _compiler()) is None:
         return None
     source = Path(__file__).with_name(f"{name}.cpp")
     texts = [file.read_text() for file in (source, *sorted(source.parent.glob("*.h")))]

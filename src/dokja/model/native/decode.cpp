@@ -1,12 +1,14 @@
-// The whole decoder over cached keys and values on CPU in fp32, and the drawing of tokens: one call each a step.
+// The whole decoder over cached keys and values on CPU in fp32: one call a step.
 //
 // Why not torch's kernels: a step of a small model is dozens of small ones, each with its own pass over memory and
 // its own wait for all threads, and products of a few dozen rows reach a fraction of what the core can do.
 //
 // A row is one token of one sequence. The rows of a task pass all layers on one thread, in order: the next tokens of
 // several sequences, each with its drafts, or a stretch of one prompt. Every number is summed in the same order whatever
-// rows are beside it and wherever a ring has its keys, so results do not depend, not by a bit, on batch mates, chunks,
-// drafts or threads.
+// rows are beside it and whatever pages its sequence has, so results do not depend, not by a bit, on batch mates,
+// chunks, drafts or threads.
+//
+// Keys and values lie in pages of 32 positions (engine/kv.py); a sequence's slot is its row of the table of pages.
 //
 //   legend   D width, H query heads, G key heads, K head width, F ffn width, V vocabulary, R rows of a block
 //   packed   a matrix [N, D] as [N/32, D, 32]: 32 outputs side by side, zeros behind the last (`pack` in native.py)
@@ -22,8 +24,8 @@
 namespace {
 
 constexpr int PANEL = 32;   // outputs a panel of a packed matrix
-constexpr int PART = 128;   // tokens whose probabilities are summed before a draw looks at each
 constexpr int BLOCK = 24;   // most rows that pass the layers together
+constexpr int PAGE = 32;    // positions of a page; as in engine/pages.py
 #ifdef __AVX512F__
 constexpr int TILE = 12;    // rows whose sums of a panel stay in registers
 #else
@@ -50,8 +52,9 @@ inline vf sums(vf* a) {
 struct Layer {
     const float *qkv, *out, *up, *down;                     // packed
     const float *q_norm, *k_norm, *attn_norm, *ffn_norm;    // q_norm and k_norm may be null
-    float* kv;                                              // [2, slots, G, capacity, K]
-    int64_t capacity, window, rope;                         // window 0 sees everything
+    float* kv;                                              // [pages, 2, G, PAGE, K]
+    const int32_t* table;                                   // [slots, table_ld]: the page of position / PAGE
+    int64_t table_ld, window, rope;                         // window 0 sees everything
 };
 
 struct Model {
@@ -59,7 +62,7 @@ struct Model {
     const Layer* layer;
     const float *embed_norm, *hidden_norm, *fc, *mtp_norm;  // the multi-token head (model/mtp.py); fc is packed
     const Layer* mtp;
-    int64_t layers, D, H, G, K, F, V, slots, pre, gated;
+    int64_t layers, D, H, G, K, F, V, pre, gated;
     float eps;
 };
 
@@ -112,10 +115,10 @@ inline void fetch(const float* p) {
     for (int c = 0; c < K; c += VW) __builtin_prefetch(p + c);
 }
 
-// One row's q, k, v [H+2G][K]: norms, rotation, k and v into the cache, o[H][K] out unless it is null. `p` holds
-// capacity + VW floats. Keys are gone through from the oldest in view, wherever the ring has it.
+// One row's q, k, v [H+2G][K]: norms, rotation, k and v into their page, o[H][K] out unless it is null. `p` holds the
+// scores of all positions in view, from a multiple of VW on. `next` is the slot that is likely to be asked for next.
 template <int K>
-void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, float* p, float* o) {
+void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, int64_t next, float* p, float* o) {
     constexpr int NV = K / VW, LANES = NV >= 4 ? 1 : 4;  // sums kept apart, to hide the latency of an addition
     const float* turn = m.turns + position * K;
     for (int64_t h = 0; h < m.H + m.G; h++) {
@@ -128,47 +131,56 @@ void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t po
                 x[c + K / 2] = b * turn[c] + a * turn[c + K / 2];
             }
     }
-    int64_t seen = l.window && position >= l.window ? l.window : position + 1, shared = m.H / m.G;
-    int64_t place = position % l.capacity, oldest = (position + 1 - seen) % l.capacity, wrap = l.capacity - oldest;
+    const int64_t shared = m.H / m.G, side = m.G * PAGE * K;  // keys of a page, then as many values
+    const int64_t oldest = l.window && position >= l.window ? position + 1 - l.window : 0, begin = oldest / VW * VW;
+    const int32_t *pages = l.table + slot * l.table_ld, *next_pages = l.table + next * l.table_ld;
+    auto at = [&](const int32_t* table, int64_t j, int64_t g) {
+        return l.kv + table[j / PAGE] * 2 * side + (g * PAGE + j % PAGE) * K;
+    };
     for (int64_t g = 0; g < m.G; g++) {
-        float* keys = l.kv + (slot * m.G + g) * l.capacity * K;
-        float* values = keys + m.slots * m.G * l.capacity * K;
-        const float *next_keys = keys + l.capacity * K, *next_values = values + l.capacity * K;  // likely what comes next
-        std::memcpy(keys + place * K, qkv + (m.H + g) * K, sizeof(float) * K);
-        std::memcpy(values + place * K, qkv + (m.H + m.G + g) * K, sizeof(float) * K);
+        float* own = at(pages, position, g);
+        std::memcpy(own, qkv + (m.H + g) * K, sizeof(float) * K);
+        std::memcpy(own + side, qkv + (m.H + m.G + g) * K, sizeof(float) * K);
         if (!o) continue;
-        auto at = [&](int64_t j) { return (j < wrap ? j + oldest : j - wrap) * K; };
+        const bool last = g + 1 == m.G;
         for (int64_t h = g * shared; h < (g + 1) * shared; h++) {
+            const bool fetches = h == g * shared;
             vf q[NV], top = splat(-INFINITY), total = {}, acc[LANES][NV] = {}, lane;
             for (int c = 0; c < VW; c++) lane[c] = c;
             for (int c = 0; c < NV; c++) q[c] = load(qkv + h * K + c * VW) * (LOG2E / std::sqrt(float(K)));
-            for (int64_t j = 0; j < seen; j += VW) {
+            for (int64_t j = begin; j <= position; j += VW) {
+                const float* key = at(pages, j, g);
+                if (fetches) {
+                    const float* ahead = last ? at(next_pages, j, 0) : key + PAGE * K;
+                    for (int i = 0; i < VW; i++) fetch<K>(ahead + i * K);
+                }
                 vf a[VW];
-                for (int i = 0; i < VW; i++) {
-                    const float* key = keys + at(j + i < seen ? j + i : seen - 1);
-                    if (h == g * shared) fetch<K>(next_keys + (j + i) * K);
+                for (int i = 0; i < VW; i++, key += K) {
                     a[i] = load(key) * q[0];
                     for (int c = 1; c < NV; c++) a[i] += load(key + c * VW) * q[c];
                 }
-                vf s = lane < splat(seen - j) ? sums(a) : splat(-INFINITY);
+                vf s = sums(a);
+                if (j < oldest) s = lane < splat(oldest - j) ? splat(-INFINITY) : s;
+                if (position - j < VW - 1) s = lane > splat(position - j) ? splat(-INFINITY) : s;
                 top = s > top ? s : top;
-                store(p + j, s);
+                store(p + j - begin, s);
             }
-            float highest = top[0];
-            for (int c = 1; c < VW; c++) highest = top[c] > highest ? top[c] : highest;
-            for (int64_t j = 0; j < seen; j += VW) {
-                vf e = exp2v(load(p + j) - highest);
+            const float most = highest(top);
+            for (int64_t j = begin; j <= position; j += VW) {
+                vf e = exp2v(load(p + j - begin) - most);
                 total += e;
-                store(p + j, e);
+                store(p + j - begin, e);
             }
-            int64_t j = 0;
-            for (; j + LANES <= seen; j += LANES)
-                for (int i = 0; i < LANES; i++) {
-                    if (h == g * shared) fetch<K>(next_values + (j + i) * K);
-                    for (int c = 0; c < NV; c++) acc[i][c] += p[j + i] * load(values + at(j + i) + c * VW);
+            for (int64_t j = begin; j <= position; j += VW) {  // what is not in view has weight 0
+                const float *value = at(pages, j, g) + side, *weight = p + j - begin;
+                if (fetches) {
+                    const float* ahead = last ? at(next_pages, j, 0) + side : value + PAGE * K;
+                    for (int i = 0; i < VW; i++) fetch<K>(ahead + i * K);
                 }
-            for (; j < seen; j++)
-                for (int c = 0; c < NV; c++) acc[0][c] += p[j] * load(values + at(j) + c * VW);
+                for (int i = 0; i < VW; i += LANES)
+                    for (int u = 0; u < LANES; u++)
+                        for (int c = 0; c < NV; c++) acc[u][c] += weight[i + u] * load(value + (i + u) * K + c * VW);
+            }
             float inverse = 1.f / sum(total);
             for (int c = 0; c < NV; c++) {
                 vf t = acc[0][c];
@@ -179,15 +191,15 @@ void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t po
     }
 }
 
-void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, float* p, float* o) {
+void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, int64_t next, float* p, float* o) {
     switch (m.K) {
-        case 16: return attend<16>(m, l, qkv, slot, position, p, o);
-        case 32: return attend<32>(m, l, qkv, slot, position, p, o);
-        case 48: return attend<48>(m, l, qkv, slot, position, p, o);
-        case 64: return attend<64>(m, l, qkv, slot, position, p, o);
-        case 80: return attend<80>(m, l, qkv, slot, position, p, o);
-        case 96: return attend<96>(m, l, qkv, slot, position, p, o);
-        case 128: return attend<128>(m, l, qkv, slot, position, p, o);
+        case 16: return attend<16>(m, l, qkv, slot, position, next, p, o);
+        case 32: return attend<32>(m, l, qkv, slot, position, next, p, o);
+        case 48: return attend<48>(m, l, qkv, slot, position, next, p, o);
+        case 64: return attend<64>(m, l, qkv, slot, position, next, p, o);
+        case 80: return attend<80>(m, l, qkv, slot, position, next, p, o);
+        case 96: return attend<96>(m, l, qkv, slot, position, next, p, o);
+        case 128: return attend<128>(m, l, qkv, slot, position, next, p, o);
     }
 }
 
@@ -209,6 +221,8 @@ int64_t whole(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 struct Rows {
     const int64_t *token, *slot, *position;
     const int64_t* score;  // row of `scores` and of `hidden` to fill, or -1
+    const int64_t* after;  // the token behind, for the multi-token head
+    int64_t total;
 };
 
 struct Scratch {
@@ -216,14 +230,19 @@ struct Scratch {
     int64_t y_ld;
 };
 
-Scratch scratch(const Model& m) {
+// `longest`: the last position of any row
+Scratch scratch(const Model& m, int64_t longest) {
     thread_local std::vector<float> memory;
-    int64_t D = m.D, A = m.H * m.K, up = (m.gated ? 2 : 1) * m.F, longest = m.mtp ? m.mtp->capacity : 0;
+    int64_t D = m.D, A = m.H * m.K, up = (m.gated ? 2 : 1) * m.F;
     int64_t y_ld = std::max(whole(A + 2 * m.G * m.K), whole(up)) + VW;  // not 4096 bytes: one set of the cache
-    for (int64_t i = 0; i < m.layers; i++) longest = std::max(longest, m.layer[i].capacity);
-    memory.resize(BLOCK * (D + whole(D) + A + y_ld + 2 * D) + longest + VW);
+    size_t size = BLOCK * (D + whole(D) + A + y_ld + 2 * D) + longest + 2 * VW;
+    if (memory.size() < size) memory.resize(size);
     float *x = memory.data(), *n = x + BLOCK * D, *o = n + BLOCK * whole(D), *y = o + BLOCK * A, *pair = y + BLOCK * y_ld;
     return {x, n, o, y, pair + BLOCK * 2 * D, pair, y_ld};
+}
+
+int64_t last_position(const Rows& rows, int64_t first, int R) {
+    return *std::max_element(rows.position + first, rows.position + first + R);
 }
 
 void normed(const Model& m, const float* weight, int R, const Scratch& s) {
@@ -235,8 +254,10 @@ void see(const Model& m, const Layer& l, const Rows& rows, int64_t first, int R,
     int64_t A = m.H * m.K;
     if (m.pre) normed(m, l.attn_norm, R, s);
     product(R, m.pre ? s.n : s.x, m.D, l.qkv, m.D, A + 2 * m.G * m.K, s.y, s.y_ld);
-    for (int r = 0; r < R; r++)  // in order: a row sees the rows of its own sequence before it
-        attend(m, l, s.y + r * s.y_ld, rows.slot[first + r], rows.position[first + r], s.p, look ? s.o + r * A : nullptr);
+    for (int r = 0; r < R; r++) {  // in order: a row sees the rows of its own sequence before it
+        int64_t at = first + r, next = at + 1 < rows.total ? rows.slot[at + 1] : rows.slot[at];
+        attend(m, l, s.y + r * s.y_ld, rows.slot[at], rows.position[at], next, s.p, look ? s.o + r * A : nullptr);
+    }
 }
 
 // R rows of s.x through one layer
@@ -270,12 +291,10 @@ void enter(const Model& m, const int64_t* token, const float* hidden, int R, con
 }
 
 // Rows first..first+R-1 through all layers; their scores and normed streams where they are asked for. `hidden` null: no
-// multi-token head. Else its layer keeps each row as followed by the token of the next; where that is not so, the row is
-// written anew before it is seen.
-void pass(const Model& m, const Rows& rows, int64_t first, int R, int64_t total, float* scores, int64_t scores_ld,
-          float* hidden) {
-    Scratch s = scratch(m);
-    int64_t D = m.D, next[BLOCK];
+// multi-token head. Else its layer keeps each row as followed by the token in `after`.
+void pass(const Model& m, const Rows& rows, int64_t first, int R, float* scores, int64_t scores_ld, float* hidden) {
+    Scratch s = scratch(m, last_position(rows, first, R));
+    int64_t D = m.D;
     for (int r = 0; r < R; r++) std::memcpy(s.x + r * D, m.embed + rows.token[first + r] * D, sizeof(float) * D);
     for (int64_t i = 0; i < m.layers; i++) through(m, m.layer[i], rows, first, R, s);
     normed(m, m.norm, R, s);
@@ -288,8 +307,7 @@ void pass(const Model& m, const Rows& rows, int64_t first, int R, int64_t total,
         r = more;
     }
     if (!hidden) return;
-    for (int r = 0; r < R; r++) next[r] = first + r + 1 < total ? rows.token[first + r + 1] : 0;
-    enter(m, next, s.n, R, s);
+    enter(m, rows.after + first, s.n, R, s);
     see(m, *m.mtp, rows, first, R, s, false);  // keys and values are all that later drafts need of these rows
 }
 
@@ -307,110 +325,63 @@ void best(const Model& m, int R, const Scratch& s, int64_t* token) {
 
 // `depth` drafts of R sequences, each the best after the row's token and the drafts before it
 void draft(const Model& m, const Rows& rows, int64_t first, int R, const float* hidden, int64_t depth, int64_t* drafts) {
-    Scratch s = scratch(m);
-    int64_t token[BLOCK], slot[BLOCK], position[BLOCK];
-    for (int r = 0; r < R; r++)  // the head stands before the token that it is given
-        token[r] = rows.token[first + r], slot[r] = rows.slot[first + r], position[r] = rows.position[first + r] - 1;
+    Scratch s = scratch(m, last_position(rows, first, R) + depth);
+    int64_t token[BLOCK], position[BLOCK], D = m.D;
+    for (int r = 0; r < R; r++) {  // the head stands before the token that it is given
+        token[r] = rows.token[first + r], position[r] = rows.position[first + r] - 1;
+        std::memcpy(s.n + r * D, hidden + rows.slot[first + r] * D, sizeof(float) * D);
+    }
     for (int64_t i = 0; i < depth; i++) {
-        enter(m, token, i ? s.n : hidden + first * m.D, R, s);
-        through(m, *m.mtp, {token, slot, position, nullptr}, 0, R, s);
+        enter(m, token, s.n, R, s);
+        through(m, *m.mtp, {token, rows.slot + first, position, nullptr, nullptr, R}, 0, R, s);
         normed(m, m.mtp_norm, R, s);
         best(m, R, s, token);
         for (int r = 0; r < R; r++) drafts[(first + r) * depth + i] = token[r], position[r]++;
     }
 }
 
-inline uint64_t mixed(uint64_t z) {  // splitmix64, as in engine/sampler.py
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+// Where the work is cut: whole sequences, about as many rows in each part, and no more than make a block where that
+// keeps all threads busy
+std::vector<int64_t> parts(const int64_t* slot, int64_t R, int64_t threads) {
+    int64_t count = threads * ((R + threads * BLOCK - 1) / (threads * BLOCK));
+    std::vector<int64_t> first{0};
+    for (int64_t r = 1, n = 1; r < R; r++)
+        if (slot[r] != slot[r - 1] && r * count >= n * R) {
+            first.push_back(r);
+            n = r * count / R + 1;
+        }
+    first.push_back(R);
+    return first;
 }
 
-// e[V] = 2^((s - top) * scale), zeros behind -> their sum; `part` has the sum of every PART of them
-double exponentials(const float* s, int64_t V, float scale, float* e, double* part, float& top) {
-    vf best = splat(-INFINITY);
-    int64_t full = V / VW * VW;
-    for (int64_t c = 0; c < full; c += VW) best = load(s + c) > best ? load(s + c) : best;
-    top = -INFINITY;
-    for (int c = 0; c < VW; c++) top = best[c] > top ? best[c] : top;
-    for (int64_t c = full; c < V; c++) top = s[c] > top ? s[c] : top;
-    double total = 0;
-    for (int64_t at = 0; at < V; at += PART) {
-        vf together = {};
-        for (int64_t c = at; c < V && c < at + PART; c += VW) {
-            vf v;
-            if (c < full) v = load(s + c);
-            else for (int i = 0; i < VW; i++) v[i] = c + i < V ? s[c + i] : -INFINITY;
-            v = exp2v((v - top) * scale);
-            store(e + c, v);
-            together += v;
-        }
-        total += part[at / PART] = sum(together);
-    }
-    return total;
+// each(first row, rows) for every block of all parts
+template <class Each>
+void in_parts(const int64_t* slot, int64_t R, int64_t threads, const Each& each) {
+    const std::vector<int64_t> first = parts(slot, R, threads);
+    const int64_t count = static_cast<int64_t>(first.size()) - 1;
+#pragma omp parallel for schedule(dynamic) if (count > 1)
+    for (int64_t t = 0; t < count; t++)
+        for (int64_t r = first[t]; r < first[t + 1]; r += BLOCK)
+            each(r, static_cast<int>(std::min<int64_t>(BLOCK, first[t + 1] - r)));
 }
 
 }  // namespace
 
 extern "C" {
 
-// Task t is the rows first[t]..first[t+1]-1. `hidden` may be null (see `pass`).
+// R rows; those of a sequence stand together, in order. `hidden` and `after` may be null (see `pass`).
 void dokja_decode(const Model* m, const int64_t* token, const int64_t* slot, const int64_t* position,
-                  const int64_t* score, const int64_t* first, int64_t tasks, float* scores, int64_t scores_ld,
-                  float* hidden) {
-#pragma omp parallel for schedule(dynamic) if (tasks > 1)
-    for (int64_t t = 0; t < tasks; t++)
-        for (int64_t r = first[t]; r < first[t + 1]; r += BLOCK)
-            pass(*m, {token, slot, position, score}, r, static_cast<int>(std::min<int64_t>(BLOCK, first[t + 1] - r)),
-                 first[tasks], scores, scores_ld, hidden);
+                  const int64_t* score, const int64_t* after, int64_t R, int64_t threads, float* scores,
+                  int64_t scores_ld, float* hidden) {
+    const Rows rows{token, slot, position, score, after, R};
+    in_parts(slot, R, threads, [&](int64_t r, int n) { pass(*m, rows, r, n, scores, scores_ld, hidden); });
 }
 
-// One row a sequence: its newest token, and hidden[row] of the token before it -> drafts[row][depth]
-void dokja_draft(const Model* m, const int64_t* token, const int64_t* slot, const int64_t* position, const int64_t* first,
-                 int64_t tasks, const float* hidden, int64_t depth, int64_t* drafts) {
-#pragma omp parallel for schedule(dynamic) if (tasks > 1)
-    for (int64_t t = 0; t < tasks; t++)
-        for (int64_t r = first[t]; r < first[t + 1]; r += BLOCK)
-            draft(*m, {token, slot, position, nullptr}, r,
-                  static_cast<int>(std::min<int64_t>(BLOCK, first[t + 1] - r)), hidden, depth, drafts);
-}
-
-// Draws from softmax(filtered / temperature) by inverting the distribution function at hash(key, position); the best
-// token where temperature is 0; `forced` (may be null) where that is not negative. logprob is of `scores`, which
-// `filtered` may be. Every temperature and key is for `each` rows.
-void dokja_draw(const float* scores, const float* filtered, int64_t B, int64_t V, int64_t ld, int64_t each,
-                const float* temperature, const int64_t* key, const int64_t* position, const int64_t* forced,
-                int64_t* token, float* logprob) {
-#pragma omp parallel for schedule(static) if (B > 8)
-    for (int64_t b = 0; b < B; b++) {
-        thread_local std::vector<float> e;
-        thread_local std::vector<double> part;
-        e.resize(V + VW);
-        part.resize(V / PART + 1);
-        const float *raw = scores + b * ld, *s = filtered + b * ld;
-        float top;
-        float heat = temperature[b / each];
-        double total = 0;
-        int64_t found = forced ? forced[b] : -1;
-        if (found < 0 && heat > 0) {
-            total = exponentials(s, V, LOG2E / heat, e.data(), part.data(), top);
-            uint64_t bits = mixed(static_cast<uint64_t>(key[b / each]) + static_cast<uint64_t>(position[b]) * 0x9E3779B97F4A7C15u);
-            double target = (bits >> 11) * 0x1p-53 * total, before = 0;
-            int64_t at = 0;  // the first token whose sum goes beyond the target
-            while (at + PART < V && before + part[at / PART] <= target) before += part[at / PART], at += PART;
-            for (int64_t i = at; i < V && i < at + PART && before <= target; i++)
-                if (e[i] > 0) before += e[i], found = i;
-            for (int64_t i = V; found < 0 && i-- > 0;) found = e[i] > 0 ? i : found;
-            found = found < 0 ? 0 : found;  // scores that are no numbers: their log-probability will say so
-        } else if (found < 0) {
-            found = 0;
-            for (int64_t c = 1; c < V; c++) found = s[c] > s[found] ? c : found;
-        }
-        if (!(total > 0 && s == raw && heat == 1.f))
-            total = exponentials(raw, V, LOG2E, e.data(), part.data(), top);
-        token[b] = found;
-        logprob[b] = static_cast<float>(raw[found] - top - std::log(total));
-    }
+// One row a sequence: its newest token, and hidden[slot] of the token before it -> drafts[row][depth]
+void dokja_draft(const Model* m, const int64_t* token, const int64_t* slot, const int64_t* position, int64_t R,
+                 int64_t threads, const float* hidden, int64_t depth, int64_t* drafts) {
+    const Rows rows{token, slot, position, nullptr, nullptr, R};
+    in_parts(slot, R, threads, [&](int64_t r, int n) { draft(*m, rows, r, n, hidden, depth, drafts); });
 }
 
 }  // extern "C"

@@ -203,7 +203,7 @@ void tile(const Matrix& m, const Inputs& in, int64_t r, int64_t panel, float* y,
 }
 
 #ifdef __AVX512F__
-constexpr int TILE = 6;  // rows whose sums of a panel stay in registers
+constexpr int TILE = 8;  // rows that read a panel together; of many rows in few bits 6, whose sums fit the registers
 #else
 constexpr int TILE = 2;
 #endif
@@ -216,7 +216,7 @@ void tiles(int rows, const Matrix& m, const Inputs& in, int64_t r, int64_t panel
 
 // y[R][32] = outputs of one panel for rows 0..R-1
 inline void panel_product(const Matrix& m, const Inputs& in, int R, int64_t panel, float* y, int64_t y_ld) {
-    int parts = (R + TILE - 1) / TILE;
+    const int most = R > TILE && m.kind != BF16 && TILE > 6 ? 6 : TILE, parts = (R + most - 1) / most;
     for (int i = 0; i < parts; i++) {
         int first = i * R / parts;
         tiles<TILE>((i + 1) * R / parts - first, m, in, first, panel, y + first * y_ld, y_ld);

@@ -1,8 +1,9 @@
 // A few threads that go through the phases of a step together.
 //
-// Whoever is free takes the next chunk of a phase; at its end all wait for the last. Waiting spins for some
-// microseconds only and then sleeps in the kernel: where another program takes a core, a spinning thread would keep
-// its own fellow from the core that fellow needs.
+// A member takes the chunks of its own stretch in order, so that it reads memory in order, and then those that are left
+// of others'; at a phase's end all wait for the last. Waiting spins for some microseconds only and then sleeps in the
+// kernel: where another program takes a core, a spinning thread would keep its own fellow from the core that fellow
+// needs.
 #pragma once
 
 #include <linux/futex.h>
@@ -46,7 +47,7 @@ private:
 
 class Team {
 public:
-    explicit Team(int size) : size_(size) {
+    explicit Team(int size) : size_(size), next_(3 * size) {
         for (int i = 1; i < size; i++) threads_.emplace_back([this, i] { serve(i); });
         for (auto& t : threads_) t.detach();  // they sleep until the process ends
     }
@@ -64,14 +65,21 @@ public:
     template <class F>
     void phase(int member, int64_t count, F work) {
         int mine = phases_[member * 16]++;
-        std::atomic<int64_t>& next = next_[mine % 3];
-        if (member == 0) next_[(mine + 1) % 3].store(0, std::memory_order_relaxed);  // nobody is there yet, nor still
-        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) work(i);
+        Counter *now = &next_[mine % 3 * size_], *after = &next_[(mine + 1) % 3 * size_];
+        after[member].value.store(0, std::memory_order_relaxed);  // nobody is there yet, nor still
+        for (int v = 0; v < size_; v++) {
+            const int whose = (member + v) % size_;
+            const int64_t begin = count * whose / size_, left = count * (whose + 1) / size_ - begin;
+            for (int64_t i; (i = now[whose].value.fetch_add(1, std::memory_order_relaxed)) < left;) work(begin + i);
+        }
         barrier();
     }
 
 private:
     static constexpr int SPINS = 2000;
+    struct alignas(64) Counter {
+        std::atomic<int64_t> value{0};
+    };
 
     void barrier() {
         int seen = end_.now();
@@ -95,7 +103,7 @@ private:
     const std::function<void(int)>* job_ = nullptr;
     Event begin_, end_;
     std::atomic<int> arrived_{0};
-    std::atomic<int64_t> next_[3] = {};
+    std::vector<Counter> next_;  // [3][size]: of this phase, the last and the next
     std::vector<int> phases_ = std::vector<int>(size_ * 16);
 };
 

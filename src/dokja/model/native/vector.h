@@ -34,9 +34,12 @@ inline float sum(vf v) {
 }
 
 inline float highest(vf v) {
-    float top = v[0];
-    for (int c = 1; c < VW; c++) top = v[c] > top ? v[c] : top;
-    return top;
+    vf w = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v = v > w ? v : w;
+    w = __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v = v > w ? v : w;
+    float a = v[0] > v[1] ? v[0] : v[1], b = v[2] > v[3] ? v[2] : v[3];
+    return a > b ? a : b;
 }
 
 // 2^x for x <= 0 (relative error ~2e-7); very negative x gives 0.

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "matrix.h"
+#include "pages.h"
 #include "team.h"
 #include "vector.h"
 
@@ -22,8 +23,8 @@ namespace {
 struct Layer {
     Matrix qkv, out, up, down;
     const float *q_norm, *k_norm, *attn_norm, *ffn_norm;  // q_norm and k_norm may be null
-    uint16_t* kv;                                         // bf16 [2, slots, G, capacity, K]
-    int64_t capacity, window, rope;                       // window 0 = sees all
+    Pages pages;
+    int64_t window, rope;  // window 0 = sees all
     float clamp;
 };
 
@@ -32,7 +33,7 @@ struct Model {
     const float *norm, *turns;       // turns[position] = cos[K/2], sin[K/2]
     Matrix head;
     const Layer* layer;
-    int64_t layers, D, H, G, K, F, slots, pre;
+    int64_t layers, D, H, G, K, F, pre;
     float eps;
 };
 
@@ -47,6 +48,8 @@ inline float norm_scale(const float* x, int64_t n, float eps) {
     return 1.f / std::sqrt(sum(squares) / n + eps);
 }
 
+constexpr int64_t TILE_ROWS = 8;  // of one sequence, that look at a page together
+
 // What a step needs besides the model; grows, and is kept for the next step.
 struct Memory {
     std::vector<float> floats;
@@ -58,7 +61,7 @@ struct Memory {
     float *x, *y;                         // [R, D]; [R, max(qkv, D)]
     int64_t y_ld;
 
-    void fit(const Model& m, int R, int threads, int64_t longest) {
+    void fit(const Model& m, int R, int threads) {
         int64_t a = m.H * m.K, widest[3] = {m.D, a, m.F}, total = m.D + a + m.F;
         y_ld = std::max(m.layer->qkv.panels(), m.layer->out.panels()) * PANEL + VW;
         floats.resize(R * (m.D + y_ld + total / GROUP));
@@ -79,7 +82,7 @@ struct Memory {
         }
         own.resize(threads);
         for (auto& mine : own)
-            mine.resize(std::max<int64_t>(longest + 2 * VW + m.H / m.G * m.K, 2 * R * PANEL + m.D));
+            mine.resize(std::max(TILE_ROWS * m.H / m.G * (2 * m.K + 2 * VW + 4), 2 * R * PANEL + m.D));
     }
 };
 
@@ -110,6 +113,7 @@ void turn(const Model& m, const Layer& l, float* x, const float* norm, int64_t p
     }
     if (!l.rope) return;
     const float* t = m.turns + position * K;
+#pragma GCC ivdep
     for (int64_t c = 0; c < half; c++) {
         float a = x[c], b = x[c + half];
         x[c] = a * t[c] - b * t[c + half];
@@ -117,88 +121,64 @@ void turn(const Model& m, const Layer& l, float* x, const float* norm, int64_t p
     }
 }
 
-// Row r and key head g: norms, rotation, key and value into the cache, attention, rounded inputs of `out`.
-template <int K>
-void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, int64_t g, int64_t r,
-            const Inputs& heads, float* own) {
-    constexpr int NV = K / VW;
-    const int64_t shared = m.H / m.G, step = m.slots * m.G * l.capacity * K;
-    uint16_t *keys = l.kv + (slot * m.G + g) * l.capacity * K, *values = keys + step;
-    float *key = qkv + (m.H + g) * K, *value = qkv + (m.H + m.G + g) * K, *o = own, *p = own + shared * K;
+// Key head g of a row: norms and rotation of its queries and key; key and value into their page.
+void place(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, int64_t g) {
+    const int64_t shared = m.H / m.G;
+    float* key = qkv + (m.H + g) * m.K;
     turn(m, l, key, l.k_norm, position);
-    const int64_t place = position % l.capacity;
-    for (int c = 0; c < K; c += VW) {
-        store(keys + place * K + c, load(key + c));
-        store(values + place * K + c, load(value + c));
-    }
-    const int64_t seen = l.window && l.window < position + 1 ? l.window : position + 1;
-    // positions position-seen+1..position lie at one stretch of places, or at two where the ring begins anew
-    const int64_t first = (position - seen + 1) % l.capacity, until = std::min(first + seen, l.capacity);
-    const int64_t stretch[2][2] = {{first, until}, {0, seen - (until - first)}};
-    for (int64_t h = 0; h < shared; h++) {
-        float* query = qkv + (g * shared + h) * K;
-        turn(m, l, query, l.q_norm, position);
-        vf q[NV], acc[2][NV] = {};
-        for (int c = 0; c < NV; c++) q[c] = load(query + c * VW) * (LOG2E / std::sqrt(float(K)));
-        int64_t n = 0;
-        for (auto& s : stretch)
-            for (int64_t j = s[0]; j < s[1]; j++) {
-                vf a = load(keys + j * K) * q[0];
-                for (int c = 1; c < NV; c++) a += load(keys + j * K + c * VW) * q[c];
-                p[n++] = sum(a);
-            }
-        float top = p[0];
-        for (int64_t j = 1; j < n; j++) top = std::max(top, p[j]);
-        for (int64_t j = n; j < n + VW; j++) p[j] = -INFINITY;
-        vf total = {};
-        for (int64_t j = 0; j < n; j += VW) {
-            vf e = exp2v(load(p + j) - top);
-            total += e;
-            store(p + j, e);
-        }
-        n = 0;
-        for (auto& s : stretch) {
-            int64_t j = s[0];
-            for (; j + 2 <= s[1]; j += 2, n += 2)
-                for (int i = 0; i < 2; i++)
-                    for (int c = 0; c < NV; c++) acc[i][c] += p[n + i] * load(values + (j + i) * K + c * VW);
-            for (; j < s[1]; j++, n++)
-                for (int c = 0; c < NV; c++) acc[0][c] += p[n] * load(values + j * K + c * VW);
-        }
-        float inverse = 1.f / sum(total);
-        for (int c = 0; c < NV; c++) store(o + h * K + c * VW, (acc[0][c] + acc[1][c]) * inverse);
-    }
-    for (int64_t i = 0; i < shared * K / GROUP; i++)
-        round_group(heads, l.out.kind, r, g * shared * K / GROUP + i, o + i * GROUP);
+    keep(l.pages, slot, position, g, key, qkv + (m.H + m.G + g) * m.K);
+    for (int64_t h = 0; h < shared; h++) turn(m, l, qkv + (g * shared + h) * m.K, l.q_norm, position);
 }
 
-void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, int64_t g, int64_t r,
+// Key head g of the rows begin..end-1, which belong to one sequence: attention, and the rounded inputs of `out`.
+void attend(const Model& m, const Layer& l, const float* y, int64_t y_ld, const Rows& rows, int begin, int end, int64_t g,
             const Inputs& heads, float* own) {
-    switch (m.K) {
-        case 16: return attend<16>(m, l, qkv, slot, position, g, r, heads, own);
-        case 32: return attend<32>(m, l, qkv, slot, position, g, r, heads, own);
-        case 64: return attend<64>(m, l, qkv, slot, position, g, r, heads, own);
-        case 80: return attend<80>(m, l, qkv, slot, position, g, r, heads, own);
-        case 96: return attend<96>(m, l, qkv, slot, position, g, r, heads, own);
-        case 128: return attend<128>(m, l, qkv, slot, position, g, r, heads, own);
+    const int64_t shared = m.H / m.G, n = (end - begin) * shared, K = m.K, width = K + 2 * VW;
+    int64_t *from = reinterpret_cast<int64_t*>(own), *until = from + n;
+    Tile tile{reinterpret_cast<uint16_t*>(until + n), nullptr, from, until, static_cast<int>(n)};
+    tile.state = reinterpret_cast<float*>(tile.q + n * K);
+    const float scale = LOG2E / std::sqrt(static_cast<float>(K));
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t r = begin + i / shared, position = rows.position[r];
+        until[i] = position;
+        from[i] = l.window && l.window <= position ? position - l.window + 1 : 0;
+        const float* q = y + r * y_ld + (g * shared + i % shared) * K;
+        for (int64_t c = 0; c < K; c += VW) store(tile.q + i * K + c, load(q + c) * scale);
     }
+    const int64_t slot = rows.slot[begin];
+    switch (K) {
+        case 16: look_all<16>(l.pages, slot, g, tile); break;
+        case 32: look_all<32>(l.pages, slot, g, tile); break;
+        case 64: look_all<64>(l.pages, slot, g, tile); break;
+        case 80: look_all<80>(l.pages, slot, g, tile); break;
+        case 96: look_all<96>(l.pages, slot, g, tile); break;
+        case 128: look_all<128>(l.pages, slot, g, tile); break;
+    }
+    float o[GROUP];
+    for (int r = begin; r < end; r++)  // heads of a row stand side by side, a group of `out` may span two of them
+        for (int64_t c = 0; c < shared * K; c += GROUP) {
+            for (int64_t e = 0; e < GROUP; e += VW) {
+                const int64_t at = c + e, i = (r - begin) * shared + at / K;
+                store(o + e, load(tile.state + i * width + at % K));
+            }
+            round_group(heads, l.out.kind, r, (g * shared * K + c) / GROUP, o);
+        }
 }
 
-// The rows of one sequence stand together, in order; run i is rows run[i]..run[i+1]-1.
-std::vector<int> runs(const Rows& rows) {
+// Rows that attend together, tile[i]..tile[i+1]-1: neighbours of one sequence.
+std::vector<int> tiles(const Rows& rows) {
     std::vector<int> first;
     for (int r = 0; r < rows.R; r++)
-        if (r == 0 || rows.slot[r] != rows.slot[r - 1]) first.push_back(r);
+        if (r == 0 || rows.slot[r] != rows.slot[r - 1] || r - first.back() == TILE_ROWS) first.push_back(r);
     first.push_back(rows.R);
     return first;
 }
 
 void step(Team& team, Memory& mem, const Model& m, const Rows& rows, float* scores, int64_t scores_ld) {
-    const int R = rows.R, CHUNK = 2;
-    int64_t longest = 0;
-    for (int r = 0; r < R; r++) longest = std::max(longest, rows.position[r] + 1);
-    mem.fit(m, R, team.size(), longest);
-    const std::vector<int> run = runs(rows);
+    const int R = rows.R;
+    mem.fit(m, R, team.size());
+    const std::vector<int> tile = tiles(rows);
+    const bool single = static_cast<int>(tile.size()) == R + 1;  // then no row needs to wait for another's key
     std::vector<int> scored;
     for (int r = 0; r < R; r++)
         if (rows.score[r] >= 0) scored.push_back(r);
@@ -206,10 +186,7 @@ void step(Team& team, Memory& mem, const Model& m, const Rows& rows, float* scor
     team.run([&](int me) {
         float* own = mem.own[me].data();
         auto product = [&](const Matrix& w, const Inputs& in) {
-            team.phase(me, (w.panels() + CHUNK - 1) / CHUNK, [&](int64_t i) {
-                for (int64_t p = i * CHUNK; p < std::min((i + 1) * CHUNK, w.panels()); p++)
-                    panel_product(w, in, R, p, mem.y + p * PANEL, mem.y_ld);
-            });
+            team.phase(me, w.panels(), [&](int64_t p) { panel_product(w, in, R, p, mem.y + p * PANEL, mem.y_ld); });
         };
         team.phase(me, R, [&](int64_t r) {
             float* x = mem.x + r * m.D;
@@ -219,10 +196,15 @@ void step(Team& team, Memory& mem, const Model& m, const Rows& rows, float* scor
         for (int64_t i = 0; i < m.layers; i++) {
             const Layer& l = m.layer[i];
             product(l.qkv, mem.in);
-            team.phase(me, (run.size() - 1) * m.G, [&](int64_t k) {
-                int64_t g = k % m.G;
-                for (int r = run[k / m.G]; r < run[k / m.G + 1]; r++)
-                    attend(m, l, mem.y + r * mem.y_ld, rows.slot[r], rows.position[r], g, r, mem.heads, own);
+            if (!single)
+                team.phase(me, R, [&](int64_t r) {
+                    for (int64_t g = 0; g < m.G; g++) place(m, l, mem.y + r * mem.y_ld, rows.slot[r], rows.position[r], g);
+                });
+            team.phase(me, (tile.size() - 1) * m.G, [&](int64_t k) {
+                const int64_t g = k % m.G, t = tile.size() - 2 - k / m.G;  // the longest first
+                const int r = tile[t];
+                if (single) place(m, l, mem.y + r * mem.y_ld, rows.slot[r], rows.position[r], g);
+                attend(m, l, mem.y, mem.y_ld, rows, r, tile[t + 1], g, mem.heads, own);
             });
             product(l.out, mem.heads);
             team.phase(me, R, [&](int64_t r) {
@@ -259,12 +241,10 @@ void step(Team& team, Memory& mem, const Model& m, const Rows& rows, float* scor
         team.phase(me, scored.size(), [&](int64_t i) {
             enter(m, mem.x + scored[i] * m.D, m.norm, m.head.kind, mem.in, i, own);
         });
-        team.phase(me, scored.empty() ? 0 : (m.head.panels() + 3) / 4, [&](int64_t i) {
-            for (int64_t p = i * 4; p < std::min((i + 1) * 4, m.head.panels()); p++) {
-                panel_product(m.head, mem.in, scored.size(), p, own, PANEL);
-                for (size_t s = 0; s < scored.size(); s++)
-                    std::memcpy(scores + rows.score[scored[s]] * scores_ld + p * PANEL, own + s * PANEL, 4 * PANEL);
-            }
+        team.phase(me, scored.empty() ? 0 : m.head.panels(), [&](int64_t p) {
+            panel_product(m.head, mem.in, scored.size(), p, own, PANEL);
+            for (size_t s = 0; s < scored.size(); s++)
+                std::memcpy(scores + rows.score[scored[s]] * scores_ld + p * PANEL, own + s * PANEL, 4 * PANEL);
         });
     });
 }
@@ -281,48 +261,6 @@ void dokja_wide(void* team, void* memory, const Model* m, const int64_t* token, 
                 const int64_t* position, const int64_t* score, int64_t R, float* scores, int64_t scores_ld) {
     step(*static_cast<Team*>(team), *static_cast<Memory*>(memory), *m,
          {token, slot, position, score, static_cast<int>(R)}, scores, scores_ld);
-}
-
-// w[N, n] fp32 -> packed INT8 or INT4 or BF16 as matrix.h says; N is rounded up to whole panels, zeros behind.
-void dokja_pack(const float* w, int64_t N, int64_t n, int64_t kind, uint8_t* data, float* scale) {
-    Matrix m{data, scale, n, N, kind};
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t p = 0; p < m.panels(); p++) {
-        uint8_t* to = data + p * m.panel_bytes();
-        for (int64_t lane = 0; lane < PANEL; lane++) {
-            int64_t o = p * PANEL + lane;
-            auto at = [&](int64_t d) { return o < N ? w[o * n + d] : 0.f; };
-            if (kind == BF16) {
-                for (int64_t d = 0; d < n; d++)
-                    reinterpret_cast<uint16_t*>(to)[(d / 2 * PANEL + lane) * 2 + d % 2] = to_bf16(at(d));
-            } else if (kind == INT8) {
-                float top = 0;
-                for (int64_t d = 0; d < n; d++) top = std::max(top, std::fabs(at(d)));
-                scale[p * PANEL + lane] = top / 127.f;
-                for (int64_t d = 0; d < n; d++) {
-                    float v = top > 0 ? std::nearbyint(at(d) * (127.f / top)) : 0.f;
-                    to[(d / 4 * PANEL + lane) * 4 + d % 4] = static_cast<uint8_t>(static_cast<int>(v) + 128);
-                }
-            } else {
-                for (int64_t g = 0; g < n / GROUP; g++) {
-                    uint8_t* block = to + g * BLOCK4;
-                    float far = 0;  // the value furthest from zero becomes -8, so that all sixteen steps are used
-                    for (int64_t d = g * GROUP; d < (g + 1) * GROUP; d++)
-                        if (std::fabs(at(d)) > std::fabs(far)) far = at(d);
-                    float s = far / -8.f;
-                    uint16_t half = _cvtss_sh(s, 0);
-                    std::memcpy(block + 4 * 128 + lane * 2, &half, 2);
-                    float inverse = s != 0 ? 1.f / _cvtsh_ss(half) : 0.f;
-                    for (int64_t k = 0; k < GROUP; k++) {
-                        int v = static_cast<int>(std::nearbyint(at(g * GROUP + k) * inverse)) + 8;
-                        v = std::min(15, std::max(0, v));
-                        uint8_t& byte = block[(k / 8 * PANEL + lane) * 4 + k % 4];
-                        byte = k % 8 < 4 ? (byte & 0xf0) | v : (byte & 0x0f) | (v << 4);
-                    }
-                }
-            }
-        }
-    }
 }
 
 }  // extern "C"

@@ -97,4 +97,5 @@ DEEP = Style(
     closing=(text("\n"), marker(THOUGHT_END)),
     layout=_layout,
     reading=_reading,
+    lead="\n\n",
 )

@@ -99,4 +99,5 @@ EXAONE_4 = Style(
     closing=(text("\n"), marker(THINK_END)),
     layout=_layout,
     reading=_reading,
+    lead="\n\n",
 )

@@ -96,4 +96,5 @@ K = Style(
     closing=(text("\n"), marker(THINK_END)),
     layout=_layout,
     reading=_reading,
+    lead="\n\n",
 )

@@ -31,6 +31,9 @@ _CALL = re.compile(rf"\s*<function=({_NAME})>\s*(.*?)\s*</function>\s*", re.DOTA
 # A value may hold anything but its end: the closing tag with another parameter, or nothing, behind it.
 _PARAMETER = re.compile(rf"<parameter=({_NAME})>\n?(.*?)\n?</parameter>\s*(?=<parameter=|\Z)", re.DOTALL)
 
+_BEGUN = re.compile(rf"\s*<function=({_NAME})>\s*")
+_FOLLOWED = re.compile(rf"<parameter=({_NAME})>\n?(.*?)\n?</parameter>\s*(?=<parameter=)", re.DOTALL)
+
 
 def xml_call(call: ToolCall) -> str:
     """A call as it stands between its markers; raises DokjaError for names that no tag can hold."""
@@ -56,6 +59,18 @@ def read_xml_call(text: str, tools: Tools = ()) -> ToolCall | None:
         arguments[found[1]] = found[2] if types.get(found[1]) == "string" else _value(found[2])
         at = found.end()
     return ToolCall(name, arguments)
+
+
+def begun_xml_call(text: str, tools: Tools = ()) -> ToolCall | None:
+    """What is certain of a call that is still being written: its name, and the arguments which another one follows."""
+    begun = _BEGUN.match(text)
+    if begun is None:
+        return None
+    types, arguments, at = _types(tools, begun[1]), {}, begun.end()
+    while found := _FOLLOWED.match(text, at):
+        arguments[found[1]] = found[2] if types.get(found[1]) == "string" else _value(found[2])
+        at = found.end()
+    return ToolCall(begun[1], arguments)
 
 
 def _types(tools: Tools, name: str) -> dict[str, Any]:
@@ -91,4 +106,4 @@ def _reading(thinking: bool, spelled: Collection[str], tools: Tools) -> Parser:
     return OfficialParser(thinking, names=k.NAMES, spelled=spelled, read_call=lambda text: read_xml_call(text, tools))
 
 
-K2 = replace(k.K, name="k2", image=None, layout=_layout, reading=_reading)
+K2 = replace(k.K, name="k2", image=None, layout=_layout, reading=_reading, calls="xml")

@@ -61,6 +61,20 @@ class OfficialParser:
         """The markers of thoughts that were seen, under our names."""
         return self._inner.thoughts
 
+    @property
+    def open_call(self) -> str | None:
+        """What stands so far in the call that is being written; None outside calls."""
+        return self._inner.open_call
+
+    @property
+    def keeps(self) -> Callable[[str], bool] | None:
+        """See StreamParser."""
+        return self._inner.keeps
+
+    @keeps.setter
+    def keeps(self, keeps: Callable[[str], bool] | None) -> None:
+        self._inner.keeps = keeps
+
     def feed(self, piece: Piece | Segment) -> list[Delta]:
         """Take the next piece; returns what became certain by it."""
         if self._splitter is None:

@@ -1,0 +1,1 @@
+"""HTTP: the API that OpenAI's clients speak, one file per path."""

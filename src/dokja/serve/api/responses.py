@@ -1,0 +1,192 @@
+"""`/v1/responses`, without memory: everything that a response builds on is sent with the request."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from dokja.serve.api.answering import Answers, model_of, prepared, respond
+from dokja.serve.api.body import EFFORT, Count, Drawn, EffortName, Loose, Seed
+from dokja.serve.api.errors import ApiError, json_response, of_ending
+from dokja.serve.api.options import TemplateKwargs
+from dokja.serve.api.responses_input import conversation
+from dokja.serve.api.responses_output import Output
+from dokja.serve.api.state import Server, server_of
+from dokja.serve.api.stream import event
+from dokja.serve.api.tools import Name, tool_choice
+from dokja.serve.asking import Ask, Plan, plan
+from dokja.serve.limits import Limits
+from dokja.serve.turn import Done
+
+router = APIRouter()
+
+
+class FlatTool(Loose):
+    """A function as this API declares it."""
+
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The declaration as a template shows it."""
+        body = self.model_dump(exclude_none=True, include={"name", "description", "parameters"})
+        return {"type": "function", "function": body}
+
+
+class Format(Loose):
+    """Of `text`."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
+class Text(Loose):
+    """How the answer's text has to look."""
+
+    format: Format = Field(default_factory=Format)
+
+    def schema_of(self) -> dict[str, Any] | None:
+        """The JSON schema that binds the answer; None for text."""
+        if self.format.type == "text":
+            return None
+        if self.format.type == "json_schema" and self.format.schema_ is None:
+            raise ApiError(400, "A json_schema format needs a schema.", param="text.format")
+        return self.format.schema_ or {"type": "object"}
+
+
+class Reasoning(Loose):
+    """How long to think."""
+
+    effort: EffortName | None = None
+
+
+class ResponsesBody(Drawn):
+    """The body of a request for a response."""
+
+    input: str | list[dict[str, Any]]
+    instructions: str | None = None
+    tools: list[FlatTool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    text: Text | None = None
+    reasoning: Reasoning | None = None
+    max_output_tokens: Count | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    seed: Seed | None = None
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    truncation: Literal["disabled", "auto"] | None = None
+    background: Literal[False] | None = None
+    previous_response_id: str | None = None
+    chat_template_kwargs: TemplateKwargs | None = None
+
+    def ask(self, limits: Limits) -> Ask:
+        """What is asked for. Raises DokjaError for what cannot be."""
+        template = self.chat_template_kwargs or TemplateKwargs()
+        effort = self.reasoning.effort if self.reasoning else None
+        return Ask(
+            conversation(self.input, self.instructions, limits),
+            self.draws(),
+            tools=[tool.plain() for tool in self.tools or ()],
+            choice=tool_choice(self.tool_choice),
+            parallel=self.parallel_tool_calls is not False,
+            thinking=template.enable_thinking,
+            effort=EFFORT[effort] if effort else None,
+            preserve_thinking=template.preserve_thinking,
+            max_tokens=self.max_output_tokens,
+            seed=self.seed,
+            top_logprobs=self.top_logprobs if self.scored() else None,
+            schema=self.text.schema_of() if self.text else None,
+        )
+
+    def scored(self) -> bool:
+        """Whether logprobs are wanted."""
+        return bool(self.top_logprobs) or "message.output_text.logprobs" in (self.include or ())
+
+    def echoed(self) -> dict[str, Any]:
+        """What of the request a response repeats."""
+        said = self.model_dump(by_alias=True, exclude_unset=True)
+        keys = ("instructions", "max_output_tokens", "metadata", "reasoning", "temperature", "text", "top_p", "user")
+        return {
+            **{key: said.get(key) for key in keys},
+            "parallel_tool_calls": self.parallel_tool_calls is not False,
+            "tool_choice": self.tool_choice or "auto",
+            "tools": said.get("tools") or [],
+            "truncation": "disabled",
+            "store": False,
+            "background": False,
+            "previous_response_id": None,
+        }
+
+
+@router.post("/v1/responses")
+async def responses(body: ResponsesBody, request: Request, server: Annotated[Server, Depends(server_of)]) -> Response:
+    """A response, whole or as a stream."""
+    if body.previous_response_id is not None:
+        raise ApiError(
+            400,
+            "This server keeps no responses. Send the whole conversation as input.",
+            param="previous_response_id",
+        )
+    model, name = model_of(server, body.model), f"resp_{secrets.token_hex(12)}"
+    facts = model.facts
+
+    def make() -> list[Plan]:
+        return [plan(body.ask(server.limits), facts, name, server.limits.max_tokens)]
+
+    answers = await prepared(server, model, 1, make)
+    head = {"id": name, "object": "response", "created_at": int(time.time()), "model": body.model, **body.echoed()}
+    output = Output(facts.tokenizer, head)
+    return await respond(
+        request,
+        answers,
+        whole=lambda: _whole(answers, output),
+        events=(lambda: _events(answers, output)) if body.stream else None,
+    )
+
+
+async def _whole(answers: Answers, output: Output) -> Response:
+    async for _, item in answers:
+        if not isinstance(item, Done):
+            output.add(item)
+        elif item.finish == "error":
+            raise of_ending(item.ending)
+        else:
+            output.end(item.finish)
+    return json_response(output.response(answers.total()))
+
+
+async def _events(answers: Answers, output: Output) -> AsyncGenerator[bytes, None]:
+    number = 0
+
+    def numbered(told: dict[str, Any]) -> bytes:
+        nonlocal number
+        number += 1
+        return event({**told, "sequence_number": number - 1}, told["type"])
+
+    for kind in ("response.created", "response.in_progress"):
+        yield numbered({"type": kind, "response": output.response(None)})
+    async for _, item in answers:
+        if not isinstance(item, Done):
+            for told in output.add(item):
+                yield numbered(told)
+        elif item.finish == "error":
+            error = of_ending(item.ending)
+            output.failed = {"code": "server_error", "message": str(error)}
+            yield numbered({"type": "response.failed", "response": output.response(answers.total())})
+        else:
+            for told in output.end(item.finish):
+                yield numbered(told)
+            kind = "response.incomplete" if item.finish == "length" else "response.completed"
+            yield numbered({"type": kind, "response": output.response(answers.total())})

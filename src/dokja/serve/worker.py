@@ -1,0 +1,138 @@
+"""The engine process: `python -m dokja.serve.worker FD` speaks `serve.wire` over the socket FD until it is closed.
+
+    loop: take what the server says ─► one step of the engine ─► send its tokens, its endings and a beat, all at once
+
+It ignores SIGTERM and SIGINT: the server is who finishes what runs, and the end of the connection ends this process,
+also where the server was killed. What goes wrong inside a step ends it too, because nobody knows the engine's state
+after that; the server starts the next one.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from dokja.engine.api import Completion, Event, Request
+from dokja.errors import DokjaError
+from dokja.serve.wire import Ending, Unpacker, ending_to_wire, event_to_wire, pack, request_from_wire
+
+TICK = 0.25
+"""Seconds between two beats of an idle engine, and between two reports of its figures."""
+
+
+class Steps(Protocol):
+    """The part of an engine that is used here."""
+
+    def submit(self, request: Request) -> str: ...
+    def step(self, done: list[Completion] | None = None) -> list[Event]: ...
+    def abort(self, name: str) -> Completion | None: ...
+    def stats(self) -> dict[str, Any]: ...
+
+
+class Worker:
+    """One engine behind one socket."""
+
+    def __init__(self, sock: socket.socket, engine: Steps, unpacker: Unpacker) -> None:
+        self._sock, self._engine, self._unpacker = sock, engine, unpacker
+        self._at_work: set[str] = set()
+        self._beat = 0
+        self._told = 0.0  # when figures were sent last
+
+    def run(self) -> None:
+        """Serves until the server closes the connection."""
+        while self._listen():
+            self._beat += 1
+            message: dict[str, Any] = {"beat": self._beat}
+            ended = self._refused
+            if self._at_work:
+                done: list[Completion] = []
+                message["events"] = [event_to_wire(event) for event in self._engine.step(done)]
+                for c in done:
+                    self._at_work.discard(c.id)
+                    ended.append(ending_to_wire(c.id, Ending(c.finish, c.cached_tokens, c.stopped_by, c.forced_at)))
+            if ended:
+                message["ended"] = ended
+            if ended or time.monotonic() - self._told > TICK:
+                self._told = time.monotonic()
+                message["stats"] = self._engine.stats()
+            self._sock.sendall(pack(message))
+
+    def _listen(self) -> bool:
+        """Does what the server said meanwhile -> whether it is still there. Waits a tick where there is no work."""
+        self._refused: list[list[Any]] = []
+        wait = 0.0 if self._at_work else TICK
+        while select.select([self._sock], [], [], wait)[0]:
+            data = self._sock.recv(1 << 20)
+            if not data:
+                return False
+            for message in self._unpacker.feed(data):
+                self._obey(message)
+            wait = 0.0
+        return True
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        if "abort" in message:
+            self._engine.abort(message["abort"])
+            self._at_work.discard(message["abort"])
+        elif "submit" in message:
+            name = message["submit"]["id"]
+            try:
+                self._engine.submit(request_from_wire(message["submit"]))
+                self._at_work.add(name)
+            except DokjaError as error:
+                self._refused.append(ending_to_wire(name, Ending("error", message=str(error), trouble="refused")))
+
+
+def load(what: dict[str, Any], life: int) -> tuple[Steps, dict[str, Any]]:
+    """The engine that a load message names, and its facts as plain data (`serve.served` reads them).
+
+    `{kind: "model", path, options}` is `engine.load.load_engine(path, **options)`, `{kind: "scripted", script}` is
+    `serve.scripted`. Raises DokjaError where it cannot be loaded.
+    """
+    if what["kind"] == "scripted":
+        from dokja.serve.scripted import Script, ScriptedEngine
+
+        script = Script.from_wire(what["script"])
+        return ScriptedEngine(script, life), {**script.info, "context": script.context}
+    from dokja.engine.load import load_engine
+
+    engine, tokenizer, info = load_engine(what["path"], **what.get("options", {}))
+    facts = {key: info[key] for key in ("name", "path", "sha256", "template_sha256")}
+    facts["tokenizer_sha256"] = tokenizer.sha256
+    facts["context"] = info["spec"]["context"]
+    facts["style"] = info["style"].name
+    facts["images"] = info["images"].to_official() if info["images"] else None
+    facts["sampling"] = asdict(info["sampling"])
+    return engine, facts
+
+
+def main(fd: int) -> None:
+    """The process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    sock, unpacker = socket.socket(fileno=fd), Unpacker()
+    first: dict[str, Any] | None = None
+    while first is None:
+        data = sock.recv(1 << 20)
+        if not data:
+            return
+        first = next(iter(unpacker.feed(data)), None)
+    try:
+        try:
+            engine, info = load(first["load"], first["life"])
+        except DokjaError as error:
+            sock.sendall(pack({"failed": str(error)}))
+            return
+        sock.sendall(pack({"ready": info}))
+        Worker(sock, engine, unpacker).run()
+    except (BrokenPipeError, ConnectionResetError):
+        return  # the server is gone
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,61 @@
+"""Strings: whole answers, and strings that must stand in an answer."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dokja.tasks.extract import final_part, tidy
+from dokja.tasks.graders.base import verdict
+from dokja.tasks.problem import Grade
+
+
+def plain(text: str) -> str:
+    """Case, spaces and width aside."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+@dataclass(frozen=True)
+class Contains:
+    """Reference: a list of strings. RULER's two counts: the share of them that stand in the answer, or any of them.
+
+    Hsieh et al., arXiv:2404.06654, string_match_all and string_match_part. Numbers stand only as numbers of their own.
+    """
+
+    match: Literal["all", "any"] = "all"
+
+    def compare(self, reference: Any, answer: str) -> Grade | None:
+        """Right where all (or one) are there; the score is the share for `all`."""
+        if not answer.strip():
+            return None
+        bare = plain(answer)
+        there = [_stands(plain(wanted), bare) for wanted in reference]
+        score = sum(there) / len(there) if self.match == "all" else float(any(there))
+        missing = [wanted for wanted, found in zip(reference, there, strict=True) if not found]
+        detail = f"{sum(there)} of {len(there)} found" + (f"; missing {', '.join(missing)}" if missing else "")
+        return Grade(score, "right" if score == 1.0 else "wrong", detail[:300])
+
+
+def _stands(wanted: str, text: str) -> bool:
+    if wanted.isdigit():
+        return re.search(rf"(?<![\d.,]){re.escape(wanted)}(?![\d]|[.,]\d)", text) is not None
+    return wanted in text
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Reference: a string, or a list of strings of which any is right. The final part of an answer must be it."""
+
+    def compare(self, reference: Any, answer: str) -> Grade | None:
+        """Equal but for case, spaces, and marks and Korean endings around it."""
+        found = final_part(answer)
+        if not found:
+            found = tidy(answer).rsplit("\n", 1)[-1].strip()
+        if not found:
+            return None
+        allowed = [reference] if isinstance(reference, str) else list(reference)
+        said = {plain(found), plain(re.sub(r"(?:입니다|이다|이에요|예요|다|요)[.!]*$", "", found))}
+        right = any(plain(a) in said or plain(a.strip("\"'`.()")) in said for a in allowed)
+        return verdict(right, f"{found[:100]!r}, expected {allowed[0]!r}")

@@ -1,0 +1,57 @@
+"""A live server in front of scripted engines, for tests that speak HTTP to it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from models_small import tokenizer
+
+from dokja.engine.recommended import Recommended
+from dokja.serve.api.app import make_app
+from dokja.serve.api.state import Server
+from dokja.serve.client import EngineClient
+from dokja.serve.limits import Limits
+from dokja.serve.models import Model, Models
+from dokja.text.styles import STYLES
+
+NAMES = list(STYLES)
+
+
+def info(name: str, folder: Path, **sampling: float) -> dict[str, Any]:
+    """What an engine process tells of a model of the format `name`; its tokenizer is laid in `folder`."""
+    tok = tokenizer(name)
+    tok.save(folder)
+    return {
+        "name": name, "path": str(folder), "sha256": "0" * 64, "tokenizer_sha256": tok.sha256, "style": name,
+        "images": None, "sampling": asdict(Recommended(**sampling)),
+    }  # fmt: skip
+
+
+def script(name: str, folder: Path, answers: Sequence[Sequence[int]], **more: Any) -> dict[str, Any]:
+    """What an EngineClient loads to speak the format `name` with these answers (of seed 0, 1, ...)."""
+    told = {"answers": [list(a) for a in answers], "info": info(name, folder), "tokenizer": str(folder)}
+    return {"kind": "scripted", "script": {**told, **more}}
+
+
+@contextlib.asynccontextmanager
+async def serving(loads: dict[str, Any], limits: Limits | None = None, **how: Any) -> AsyncIterator[tuple[str, Server]]:
+    """(address, server) of a live server with these models; everything has ended afterwards."""
+    limits = limits or Limits()
+    server = Server(Models([Model(name, EngineClient(load), limits) for name, load in loads.items()]), limits, **how)
+    sock = socket.create_server(("127.0.0.1", 0))
+    http = uvicorn.Server(uvicorn.Config(make_app(server), log_level="warning", lifespan="off"))
+    await server.models.start()
+    task = asyncio.create_task(http.serve([sock]))
+    try:
+        while not http.started:
+            await asyncio.sleep(0.005)
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}", server
+    finally:
+        http.should_exit = http.force_exit = True
+        await task
+        await server.models.stop(0)
