@@ -17,6 +17,7 @@ A decode ends after `most` seconds even where steps are left. All choose the bes
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,10 +38,13 @@ class Ours:
 
         torch.set_num_threads(told["threads"])
         from dokja.engine.engine import Engine
-        from dokja.engine.load import load_decoder
+        from dokja.engine.load import load_few_bits
 
-        model = load_decoder(Path(told["path"]), torch.bfloat16).requires_grad_(False)
-        self.engine = Engine(model, slots=told["slots"], weights=told["bits"])
+        model, _ = load_few_bits(Path(told["path"]), told["bits"])
+        for thread in threading.enumerate():  # one moves weights from the mapped file to large pages
+            if thread is not threading.current_thread():
+                thread.join()
+        self.engine = Engine(model, slots=told["slots"], dtype=torch.bfloat16, prefix_tokens=0)
         self.facts: dict[str, Any] = {}
 
     def next(self, prompts: Prompts) -> list[int]:
@@ -61,7 +65,7 @@ class Ours:
 
     def decode(self, prompts: Prompts, steps: int, most: float) -> Timed:
         """Steps of all sequences together."""
-        waiting = {self.engine.submit(r) for r in self._requests(prompts, 10_000)}
+        waiting = {self.engine.submit(r) for r in self._requests(prompts, steps + 64)}
         while waiting:
             waiting -= {event.id for event in self.engine.step()}
         self.engine.step()

@@ -5,9 +5,9 @@
     python bench/decode_speed.py --cache FOLDER --quick       # a tiny shape, to try the script itself
 
 What is compared: tokens per second of a random checkpoint of EXAONE 4.0 1.2B's shape, which is written into FOLDER once
-(with its GGUF files some 8 GB): `prefill`, from asking to the first token of one prompt of 512 or 2048 tokens, and
-`decode`, steps after prompts of `--prompt` tokens were read, for 1, 8 or 32 sequences. No prompt comes twice to an
-engine. Everybody takes the best token and uses `--threads` threads.
+(with its GGUF files and packed weights 12 GB): `prefill`, from asking to the first token of one prompt of 512 or 2048
+tokens, and `decode`, steps after prompts of `--prompt` tokens were read, for 1, 8 or 32 sequences. No prompt comes
+twice to an engine. Everybody takes the best token and uses `--threads` threads.
 
 * dokja: `Engine(weights="bf16" | "int8" | "int4")`; int4 keeps the output matrix in int8.
 * transformers: `generate` in bf16, sdpa, its usual cache.
@@ -201,7 +201,11 @@ def make_sides(
     output = spec.vocab * spec.width
     rest = spec.params - output * (1 if spec.tied else 2)
     sides: list[Side] = []
-    environment = {"OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
+    environment = {
+        "OMP_NUM_THREADS": str(args.threads),
+        "HF_HUB_OFFLINE": "1",
+        "DOKJA_CACHE": str(args.cache / "dokja"),
+    }
 
     def add(name: str, python: str, size: float, needs: float, **settings: Any) -> None:
         large = {} if name.startswith("dokja") else LARGE_PAGES
@@ -220,7 +224,7 @@ def make_sides(
         if kind == "dokja":
             inner, last = BITS[bits]
             size = (rest * inner + output * last) / 8
-            add(name, sys.executable, size, 2 * spec.params + size, engine="dokja", path=str(folder), bits=bits)
+            add(name, sys.executable, size, 2 * output + size, engine="dokja", path=str(folder), bits=bits)
         elif kind == "transformers" and version("transformers") is None:
             notes.append("transformers is left out: it is not installed. Install it: pip install transformers.")
         elif kind == "transformers":

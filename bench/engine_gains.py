@@ -25,7 +25,8 @@ recipes/text.toml continues pieces of its held-out documents, greedily, drawn at
 of the piece has been said a second time.
 
 Cold start: seconds from starting Python to the first token of the 1.2B model in int4 through `load_engine`, the first
-time (weights are packed) and from then on (from the packed file, which the system still has in memory).
+time (weights are packed; the kernels are compiled already) and from then on (from the packed file, which the system
+still has in memory).
 
 Each round times both sides once, in alternating order; tables have medians and ranges of the rounds' own ratios.
 """
@@ -34,6 +35,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -53,8 +56,11 @@ from torch import nn
 from dokja.engine.api import Request
 from dokja.engine.engine import Engine
 from dokja.engine.load import find_folder, load_decoder
+from dokja.engine.packed import PackedWeights
+from dokja.engine.packed_cache import packed_dir
 from dokja.ledger.environment import describe_environment
 from dokja.model.decoder import Decoder
+from dokja.model.native.build import load
 from shapes import random_checkpoint, shape
 from workers import ratios, spread, times
 
@@ -171,14 +177,14 @@ def lookup(kind: str, sides: Sides, requests: list[Request], rounds: int, expect
 
 
 def engines(model: Decoder, weights: Any, slots: int, drafts: int) -> Sides:
-    """Plain, and with look-up."""
-    return (Engine(model, slots=slots, weights=weights),
-            Engine(model, slots=slots, weights=weights, draft=drafts, drafter="lookup"))  # fmt: skip
+    """Plain, and with look-up, of the same weights."""
+    packed = PackedWeights.of(model, weights) if weights else model
+    return Engine(packed, slots=slots), Engine(packed, slots=slots, draft=drafts, drafter="lookup")
 
 
-def set_texts(name: str, load: Callable[[], Decoder], args: argparse.Namespace) -> list[Row]:
+def set_texts(name: str, make: Callable[[], Decoder], args: argparse.Namespace) -> list[Row]:
     """The kinds of text that the module's first lines tell of."""
-    model, rows, new = load(), [], args.new
+    model, rows, new = make(), [], args.new
     document = min(args.shared // 4, (model.spec.vocab - new - 17) // 4)  # all tokens of the texts are different
     for batch in args.batch:
         prompts = [torch.randint(16, model.spec.vocab, (16,), generator=torch.Generator().manual_seed(i)).tolist()
@@ -220,21 +226,31 @@ def trained(args: argparse.Namespace) -> list[Row]:
 
 
 def cold_start(folder: Path, rounds: int, threads: int) -> Row:
-    """Seconds from starting Python to the first token; the first time, and then."""
+    """Seconds from starting Python to the first token; the first time, and then. `parts`: of the last time."""
     child = (
-        "import sys, torch; torch.set_num_threads(int(sys.argv[2]))\n"
+        "import sys, time; began = time.perf_counter()\n"
+        "import torch; torch.set_num_threads(int(sys.argv[2]))\n"
         "from dokja.engine.api import Request\n"
         "from dokja.engine.load import load_engine\n"
+        "imported = time.perf_counter()\n"
         "engine = load_engine(sys.argv[1], weights='int4', slots=1)[0]\n"
+        "loaded = time.perf_counter()\n"
         "engine.complete([Request('q', list(range(16, 32)), 1, temperature=0.0)])\n"
+        "print(imported - began, loaded - imported, time.perf_counter() - loaded, flush=True)\n"
     )
-    took = []
+    shutil.rmtree(packed_dir(), ignore_errors=True)
+    took, parts = [], ""
     for _ in range(rounds + 1):
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", child, str(folder), str(threads)], check=True)
-        took.append(time.perf_counter() - began)
+        with subprocess.Popen([sys.executable, "-c", child, str(folder), str(threads)], stdout=subprocess.PIPE) as one:
+            assert one.stdout is not None
+            parts = one.stdout.readline().decode()
+            took.append(time.perf_counter() - began)
+        if one.returncode:
+            raise SystemExit(f"The start of {folder} failed.")
         say(f"cold start: {took[-1]:.2f} s")
-    return {"first": took[0], "again": took[1:]}
+    names = ("imports", "loading", "first token")
+    return {"first": took[0], "again": took[1:], "parts": dict(zip(names, map(float, parts.split()), strict=True))}
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -253,19 +269,22 @@ def show(found: dict[str, Any], console: Console) -> None:
         cold, warm = (f"{spread(row[key])['median']:.4f}" for key in ("cold", "warm"))
         share = f"{r['median']:.1%} ({r['min']:.1%} – {r['max']:.1%})"
         made.add_row(row["shape"], cold, warm, f"{row['reused']:,}", share)
-    console.print(made)
+    if found["prefix"]:
+        console.print(made)
     made = table("drafts looked up in the text, tokens/s",
                  ("model", "text", "at once", "plain", "drafts", "right", "with / without drafts"), 2)  # fmt: skip
     for row in found["lookup"]:
         plain, drafts = (f"{spread(row[key])['median']:,.1f}" for key in ("plain", "drafts"))
         right = f"{row['accepted'] / row['drafted']:.0%} of {row['drafted']:,}" if row["drafted"] else "none tried"
         made.add_row(row["shape"], row["text"], str(row["batch"]), plain, drafts, right, times(row["ratio"]))
-    console.print(made)
+    if found["lookup"]:
+        console.print(made)
     if start := found.get("cold_start"):
         again = spread(start["again"])
         console.print(
             f"Python to first token, int4: {start['first']:.2f} s the first time, then {again['median']:.2f} s "
-            f"({again['min']:.2f} – {again['max']:.2f})"
+            f"({again['min']:.2f} – {again['max']:.2f}); the last one: "
+            + ", ".join(f"{name} {took:.2f} s" for name, took in start["parts"].items())
         )
 
 
@@ -289,6 +308,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.quick:
         args.shape, args.shared, args.new, args.batch, args.rounds = ["quick"], 256, 48, [1, 2], 2
+    os.environ["DOKJA_CACHE"] = str((args.cache / "dokja").resolve())  # its packed weights are made anew
     torch.set_num_threads(args.threads)
     found: dict[str, Any] = {"prefix": [], "lookup": []}
     for name in args.shape:
@@ -296,12 +316,12 @@ def main() -> None:
         folder = args.cache / (f"{name}-long" if long else f"exaone4-{name}")
         random_checkpoint(folder, shape(name, 8192 if long else None))
         dtype = torch.bfloat16 if WEIGHTS[name] else None
-        load = partial(fixed, folder, dtype)
+        make = partial(fixed, folder, dtype)
         if "prefix" in args.only:
-            found["prefix"].append(prefix(name, load(), args.shared, args.rounds))
+            found["prefix"].append(prefix(name, make(), args.shared, args.rounds))
         if "lookup" in args.only:
-            found["lookup"] += set_texts(name, load, args)
-        if "start" in args.only and WEIGHTS[name]:
+            found["lookup"] += set_texts(name, make, args)
+        if "start" in args.only and WEIGHTS[name] and load("wide") and load("pack"):
             found["cold_start"] = cold_start(folder, args.rounds, args.threads)
     if args.model and "lookup" in args.only:
         found["lookup"] += trained(args)

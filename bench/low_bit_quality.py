@@ -10,8 +10,8 @@ a recipe's `path` may be (a .txt or .jsonl file, a folder, a glob).
 Every document is cut into pieces of `--context` tokens (the model's own where it is left out), and every token but the
 document's first is predicted once, its end included; a piece does not see the one before it. Bytes are raw UTF-8.
 
-* fp32 is `Decoder`, the model that training knows; bf16, int8 and int4 are the engine's own C++ path for large models
-  (engine/wide.py), its cache in bf16, which is what `Engine(weights=...)` computes.
+* fp32 is `Decoder`, the model that training knows; bf16, int8 and int4 are what `Engine(weights=...)` computes: the C++
+  path for large models (engine/wide.py) where it serves the shape, with a cache in bf16.
 * `change` is of bits per byte, from bf16's; ± is one standard error over documents of the paired difference.
 * `KL` is the mean over tokens of KL(bf16 || these weights), in nats; `same first` the share of tokens with the same
   likeliest next one.
@@ -61,21 +61,18 @@ class Exact:
 
 
 class Engines:
-    """The engine's path for large models."""
+    """The engine's forward pass; what reads a step's drafts reads a whole piece here."""
 
-    def __init__(self, model: Decoder, weights: Any):
-        self.forward = Forward(model, 1, torch.bfloat16, "cpu", 512, 0, weights)
-        if self.forward._native is None:
-            raise SystemExit("The engine has no C++ path here for this model: see engine/wide.py, and install g++.")
+    def __init__(self, model: Decoder, weights: Any, context: int):
+        self.forward = Forward(model, 1, torch.bfloat16, "cpu", context, context, weights, head=False)
 
     def scores(self, tokens: list[int]) -> Tensor:
         """[L, V] after each token."""
-        length = torch.arange(len(tokens))
-        self.forward.cache.release(0)
-        if not self.forward.cache.cover(0, len(tokens)):
-            raise SystemExit("The cache has no room for this document.")
-        native = self.forward._native
-        return native.run([torch.tensor(tokens), torch.zeros_like(length), length, length.clone()], len(tokens))
+        length, cache = len(tokens), self.forward.cache
+        cache.release(0)
+        if not cache.cover(0, length):
+            raise SystemExit("The cache has too few pages for a piece. Use a shorter --context.")
+        return self.forward.verify(torch.tensor([tokens]), torch.arange(length)[None], length)
 
 
 def of_run(run: Path) -> Documents | None:
@@ -209,12 +206,13 @@ def main() -> None:
         raise SystemExit(f"{args.model} is no run with held-out text. Name some: --text ko=FILE --text en=FILE.")
     sizes = np.array([len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)])
     limit = 20e3 if args.quick else 1e3 * args.limit_kb
-    sides = {w: Exact(model) if w == "fp32" else Engines(model, w) for w in WEIGHTS}
+    context = min(args.context or model.spec.context, model.spec.context)
+    sides = {w: Exact(model) if w == "fp32" else Engines(model, w, context) for w in WEIGHTS}
     found: dict[str, dict[str, Any]] = {}
     with torch.inference_mode():
         for language, all_of_it in documents.items():
             kept = first(all_of_it, sizes, limit)
-            found[language] = measure(sides, kept, sizes, min(args.context or model.spec.context, model.spec.context))
+            found[language] = measure(sides, kept, sizes, context)
             print(f"{language}: {len(kept)} documents read", file=sys.stderr)
     found[ALL] = together(list(found.values()))
     figures = {language: summarise(part) for language, part in found.items()}

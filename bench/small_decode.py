@@ -216,7 +216,7 @@ def stages(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
         tokens = [(mine.stats()["tokens"] - before) / args.rounds, theirs.tokens / args.rounds]
         found.append({"stage": name, "trials": trials, "theirs": theirs.name, "seconds": took, "tokens": tokens,
                       "ratio": ratios(took[1], took[0])})  # fmt: skip
-    kind = f"trained, {args.model}" if args.model else "random weights: answers are as long as they may be"
+    kind = "a trained model" if args.model else "random weights: answers are as long as they may be"
     table = Table(box=box.SIMPLE, title=f"wall time of the stages, {kind}", title_justify="left")
     for n, column in enumerate(("stage", "ours, s", "tokens", "theirs, s", "tokens", "peer", "theirs / ours")):
         table.add_column(column, justify="left" if n in (0, 5) else "right")

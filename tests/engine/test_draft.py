@@ -118,6 +118,32 @@ def test_what_the_head_proposes_does_not_depend_on_how_the_text_was_made(path):
     assert seen > 12
 
 
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("how", [{}, {"chunk": 13}, {"kv_tokens": 192, "prefix_tokens": 0}], ids=str)
+def test_nor_on_whose_pages_it_stands_and_on_what_was_read_twice(path, how):
+    decoder, depth = model(**(path | {"context": 160, "mtp": MtpSpec(window=40)})), 2
+    stem = prompt(0, 100)
+    asked = [Request(f"same{i}", stem[:64], 12 + i, seed=i) for i in range(3)]
+    asked += [Request(f"like{i}", stem[: 32 * i] + prompt(i, 5), 8, seed=i) for i in range(4)]
+    plain = Engine(decoder).complete(asked)
+    engine = Engine(decoder, slots=3, draft=depth, **how)
+    script, seen = scripted(engine, plain, 0.3)._drafter, 0
+    proposed = script.propose
+
+    def compare(running, last_B, position_B, longest):
+        nonlocal seen
+        drafts = engine._forward.draft(last_B, position_B, longest, depth)
+        for row, sequence in enumerate(running):
+            assert drafts[row].tolist() == naive_drafts(decoder, [*sequence.request.prompt, *sequence.tokens], depth)
+            seen += 1
+        return proposed(running, last_B, position_B, longest)
+
+    script.propose = compare
+    assert_same(engine.complete(asked), plain, path is NATIVE)
+    stats = engine.stats()
+    assert seen > 20 and stats["reused_tokens"] > 0 and bool(stats["preemptions"]) == ("kv_tokens" in how)
+
+
 @torch.inference_mode()
 def naive_drafts(decoder: Decoder, text: list[int], depth: int) -> list[int]:
     """Without any cache: the head over the whole text, then over its own drafts."""

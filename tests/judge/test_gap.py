@@ -46,7 +46,7 @@ def test_relative_performance_is_the_share_of_the_best_of_one_index():
     scores = score("aaii-2.0", {"a": {**inputs, "scicode": 40}, "b": {**inputs, "scicode": 20}})
     share = relative(scores)
     assert share["a"] == 1 and share["b"] == scores[1].total.value / scores[0].total.value
-    with pytest.raises(DataError, match="has no aaii-2.0 score"):
+    with pytest.raises(DataError, match=r"has no aaii-2\.0 score"):
         relative([*scores, *score("aaii-2.0", {"c": inputs})])
 
 

@@ -151,7 +151,7 @@ def test_copies_of_a_problem_in_one_cluster_add_no_certainty():
 
 
 def test_clustered_error_is_the_double_sum_over_pairs_of_a_cluster():
-    """Miller 2024: SE^2 = sum over clusters and pairs i, j inside of (s_i - mean)(s_j - mean) / n^2, times G / (G-1)."""
+    """Miller 2024: SE^2 = sum over pairs i, j of one cluster of (s_i - mean)(s_j - mean) / n^2, times G / (G-1)."""
     rng = random.Random(3)
     values = [rng.random() for _ in range(30)]
     clusters = [rng.randrange(7) for _ in values]

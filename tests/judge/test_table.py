@@ -71,7 +71,13 @@ def test_pass_at_k_of_a_row_is_the_mean_over_its_problems():
     row = summarise(answers("add", "ko", "think", [[1, 0, 0, 0], [1, 1, 0, 0]])).rows["overall"][0]
     assert row.pass_at == {1: pytest.approx(3 / 8), 2: pytest.approx((1 / 2 + 5 / 6) / 2), 4: 1.0}
     assert row.pass_hat == {1: pytest.approx(3 / 8), 2: pytest.approx(1 / 12), 4: 0.0}
-    assert row.score.value == row.pass_at[1]
+    assert row.score.value == row.pass_at[1] == pytest.approx(row.cons_at[1])
+
+
+def test_votes_of_a_row_share_their_ties():
+    """Two of four right against one wrong answer given twice: a tie; three of four right: a win."""
+    row = summarise(answers("add", "ko", "think", [[1, 1, 0, 0], [1, 1, 1, 0]], extracted="7")).rows["overall"][0]
+    assert row.cons_at == {1: pytest.approx(5 / 8), 2: pytest.approx(5 / 8), 4: pytest.approx(3 / 4)}
 
 
 def test_summary_file_is_strict_json_with_every_row(tmp_path):

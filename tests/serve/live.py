@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import queue
 import socket
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,3 +57,36 @@ async def serving(loads: dict[str, Any], limits: Limits | None = None, **how: An
         http.should_exit = http.force_exit = True
         await task
         await server.models.stop(0)
+
+
+@contextlib.contextmanager
+def in_thread(loads: dict[str, Any], limits: Limits | None = None, **how: Any) -> Iterator[str]:
+    """The address of a live server that runs beside the test, for clients that know no asyncio."""
+    address: queue.Queue[Any] = queue.Queue()
+    loop = asyncio.new_event_loop()
+    over = asyncio.Event()
+
+    async def main() -> None:
+        async with serving(loads, limits, **how) as (url, _):
+            address.put(url)
+            await over.wait()
+
+    def work() -> None:
+        try:
+            loop.run_until_complete(main())
+        except BaseException as error:
+            address.put(error)
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        found = address.get(timeout=60)
+        if isinstance(found, BaseException):
+            raise found
+        yield found
+    finally:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(over.set)
+        thread.join()

@@ -1,5 +1,6 @@
 """What the server knows of small models of every chat format, and answers in their tokens."""
 
+import itertools
 from functools import cache
 
 import official_small
@@ -51,7 +52,7 @@ def tokens(name: str, written: list[Segment], cuts: tuple[int, ...] = ()) -> lis
             continue
         raw = tok.normal(segment.text).encode()
         edges = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             ids += _bytes(tok, raw[start:end])
     return ids
 

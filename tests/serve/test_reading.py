@@ -107,7 +107,7 @@ def test_arguments_come_before_the_call_is_whole() -> None:
         written = segments(name, Message("assistant", "", None, (call,)), False, TOOLS)
         ids, reader = tokens(name, written), Reader(facts(name), thinking=False, tools=TOOLS)
         seen = [[part.text for part in reader.feed(Event("r", token, 0.0))] for token in ids]
-        assert '"서울"' in "".join(sum(seen[:-4], [])), name
+        assert '"서울"' in "".join("".join(texts) for texts in seen[:-4]), name
 
 
 def test_a_call_that_turns_out_to_be_no_json_keeps_what_was_passed_on() -> None:
@@ -144,9 +144,8 @@ def test_only_one_call_where_only_one_is_wanted() -> None:
 def test_nothing_of_a_stop_string_is_shown(content: str, stops: list[str], cuts) -> None:
     ids = tokens("dokja", segments("dokja", Message("assistant", content, "R a 가\n R"), True), cuts)
     parts, reader = read("dokja", ids, thinking=True, stop=stops)
-    first = min((content.index(s) for s in stops if s in content), default=len(content))
-    found = min(((content.index(s) + len(s), content.index(s)) for s in stops if s in content), default=(0, first))
-    assert joined(parts)["content"] == content[: found[1]]
+    ends = [(content.index(s) + len(s), content.index(s)) for s in stops if s in content]
+    assert joined(parts)["content"] == content[: min(ends, default=(0, len(content)))[1]]
     assert joined(parts)["reasoning"] == "R a 가\n R"
     assert reader.over == any(s in content for s in stops)
 

@@ -1,5 +1,6 @@
 """Requests, events and endings come back from the wire as they were, however its bytes are cut."""
 
+import itertools
 import math
 
 import numpy as np
@@ -37,7 +38,7 @@ def sent(message: dict, cuts: list[int]) -> list[dict]:
     """What arrives of a message that is sent twice, cut at these places."""
     data, unpacker, out = pack(message) * 2, Unpacker(), []
     edges = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         out += unpacker.feed(data[start:end])
     return out
 

@@ -12,6 +12,13 @@ from dokja.errors import ConfigError
 def judge(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A release folder, a run folder or a run's name.")],
     tasks: Annotated[str, typer.Option(help="Families, separated by commas.")] = "all",
+    suite: Annotated[
+        str | None, typer.Option(help="Benchmarks in place of families, separated by commas: core-ko-en is ours.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the benchmark's data, or `hub` to fetch it; shipped ones need none.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Problems of every task of a benchmark; all by default.")] = None,
     languages: Annotated[str, typer.Option(help="Languages to ask in.")] = "ko,en",
     modes: Annotated[
         str | None, typer.Option(help="think: a thought first; direct: at once. All that the model knows by default.")
@@ -36,6 +43,8 @@ def judge(
     asked: Any = None if modes is None else _split(modes)
     if asked is not None and (not asked or any(mode not in ("think", "direct") for mode in asked)):
         raise ConfigError(f"--modes {modes}: name think, direct or both, separated by a comma.")
+    if suite is None and (data is not None or limit is not None):
+        raise ConfigError("--data and --limit are about a benchmark. Name it with --suite.")
     folder = find_model(model, runs)
     # After the arguments are known to be right: these load torch, which takes seconds.
     from dokja.judge.run import judge_model
@@ -55,6 +64,9 @@ def judge(
         seed=seed,
         weights=None if weights == "fp32" else weights,
         draft=draft,
+        packs=() if suite is None else _split(suite),
+        data=data,
+        limit=limit,
         out=out,
     )
     print_table(judged.summary)

@@ -15,7 +15,9 @@ from dokja.cli.compare import compare
 from dokja.cli.doctor import doctor
 from dokja.cli.export import export
 from dokja.cli.judge import judge
+from dokja.cli.keys import keys
 from dokja.cli.plan import plan
+from dokja.cli.serve import serve
 from dokja.cli.show import show
 from dokja.errors import DokjaError
 
@@ -26,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (build, show, plan, judge, compare, chat, export, doctor):
+for verb in (build, show, plan, judge, compare, chat, serve, keys, export, doctor):
     app.command()(verb)
 
 

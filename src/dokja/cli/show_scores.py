@@ -13,6 +13,7 @@ from dokja.cli.strings import Language
 from dokja.errors import ConfigError
 from dokja.judge.claims import Claim, claims
 from dokja.judge.criteria import Criterion, Definition
+from dokja.judge.gap_table import gaps, print_gaps, split_dates
 from dokja.judge.index import Score, load, names, read_inputs, score
 from dokja.judge.points import Points
 from dokja.judge.published import Row, matching, odd_vote, published
@@ -59,7 +60,11 @@ def show_index(name: str | None, of: Path | None, console: Console | None = None
     if of is None:
         _weights(definition, digest, console)
     else:
-        _filled(definition, score(name, read_inputs(of)), console)
+        inputs, released = split_dates(read_inputs(of))
+        scores = score(name, inputs)
+        _filled(definition, scores, console)
+        if released:
+            print_gaps(*gaps(scores, released), console)
 
 
 def _published(t: Published, console: Console, language: Language) -> None:
@@ -114,12 +119,10 @@ def _weights(definition: Definition, digest: str, console: Console) -> None:
     def add(criteria: Sequence[Criterion], depth: int) -> None:
         for c in criteria:
             leaf = not c.parts
-            how = (
-                f"{c.transform} of {_number(c.scale)}" if leaf and c.transform != "elo" else c.transform if leaf else ""
-            )
+            how = c.transform if c.transform == "elo" else f"{c.transform} of {_number(c.scale)}"
             weight = f"{c.weight} = {_number(c.weight * definition.unit)}" if c.weight < 1 else _number(c.weight)
             name = f"{'  ' * depth}{c.id}"
-            table.add_row(name, weight, how, str(c.repeats or ""), c.evidence if leaf else "", c.note,
+            table.add_row(name, weight, how if leaf else "", str(c.repeats or ""), c.evidence if leaf else "", c.note,
                           style="" if leaf else "bold")  # fmt: skip
             add(c.parts, depth + 1)
 

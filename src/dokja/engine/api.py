@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Finish = Literal["stop", "length", "abort"]
 """Why an answer ended: at one of its stop tokens or stop strings, at `max_tokens` or the end of the context, or because
-told to."""
+told to (by `abort`, or by a grammar that became too complex to go on with)."""
 Top = tuple[tuple[int, float], ...]
 """The best tokens of a place and their log-probabilities, best first."""
 MOST_TOP = 20
@@ -79,7 +79,8 @@ class Request:
     answer_tokens: int | None = None
     """See `recover`; None takes `effort.answer_room` of what prompt and context leave."""
     grammar: Grammar | None = None
-    """What the answer has to match."""
+    """What the answer has to match. Behind a thought: `Grammar.after` the `lead` of the chat format, with `recover`, or
+    else a stop token in the thought ends all."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError with a sentence where a value cannot be meant."""

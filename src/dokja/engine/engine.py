@@ -74,13 +74,13 @@ class Engine:
             raise ConfigError(f"draft is {draft}. Use 0 for none, or the tokens to propose a step.")
         self.spec, self.slots = model.spec, slots
         dtype = torch.bfloat16 if weights or isinstance(model, PackedWeights) else dtype
-        head = draft > 0 and (drafter or ("mtp" if self.spec.mtp else "lookup")) == "mtp"
+        self._head = draft > 0 and (drafter or ("mtp" if self.spec.mtp else "lookup")) == "mtp"
         self._forward = Forward(
-            model, slots, dtype, device, chunk, draft, weights, head=head, tokens=kv_tokens, keep=prefix_tokens
+            model, slots, dtype, device, chunk, draft, weights, head=self._head, tokens=kv_tokens, keep=prefix_tokens
         )
         self._drafter: Drafter | None = None
         if draft:
-            self._drafter = MtpDrafter(self._forward, draft) if head else LookupDrafter(draft)
+            self._drafter = MtpDrafter(self._forward, draft) if self._head else LookupDrafter(draft)
         # A place for an image that no image fills would mean nothing, to the trainer least of all.
         self._sampler = Sampler(slots, device, self.spec.vision.image_token if self.spec.vision else None)
         self._prefill_tokens, self._tokenizer = prefill_tokens, tokenizer
@@ -306,10 +306,12 @@ class Engine:
         n = len(batch.sequences)
         longest = max(s.length for s in batch.sequences)
         last, position = batch.last[:n], batch.position[:n]
-        if self._drafter is None:
+        drafts = None
+        if self._drafter is not None:
+            drafts = self._drafter.propose(batch.sequences, last, position, longest + self._drafter.depth)
+        if drafts is None or not (drafts.shape[1] or self._head):  # the head has to hear of every token
             logits = self._forward.decode(last, position, longest)
             return self._emit(0, logits, position.add_(1), events)
-        drafts = self._drafter.propose(batch.sequences, last, position, longest + self._drafter.depth)
         place = position[:, None] + self._ahead[: drafts.shape[1] + 1]
         logits = self._forward.verify(torch.cat((last[:, None], drafts), 1), place, longest + drafts.shape[1])
         return self._emit(0, logits, place.add_(1).view(-1), events, drafts)

@@ -21,11 +21,11 @@ import re
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
 import torch
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from dokja.engine.api import Request
 
+T = TypeVar("T")
 Kind = Literal["json_schema", "regex", "choice", "lark"]
 _NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "choice": "choice", "lark": "Lark grammar"}
 _SPACE = r"[ \n\r\t]{1,64}"
@@ -142,7 +143,7 @@ class Grammars:
         ends = [i for i in stop if 0 <= i < self._vocab]
         if not ends:
             raise ConfigError("A grammar needs a stop token to end the answer with. Give the request its stop ids.")
-        return Matcher(self._compiled(grammar), self._words, ends)
+        return Matcher(self._compiled(grammar), partial(self._renewed, grammar), self._words, ends)
 
     @cached_property
     def _library(self) -> ModuleType:
@@ -174,10 +175,7 @@ class Grammars:
         tokens, source = self._tokens, self._source(grammar)
         if _doubtful(grammar):
             _check_apart(grammar, source)
-        limits = self._library.LLParserLimits(
-            max_items_in_row=_MOST_ITEMS, max_lexer_states=_MOST_STATES, verbose_errors=False
-        )
-        parser = self._library.LLMatcher(tokens, source, log_level=0, limits=limits)
+        parser = self._parser(tokens, source)
         if parser.is_error():
             raise DataError(_sentence(grammar, parser.get_error()))
         parser.compute_bitmask()  # in vain where nothing can ever match
@@ -187,6 +185,17 @@ class Grammars:
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return parser
+
+    def _renewed(self, grammar: Grammar) -> LLMatcher:
+        """A parser that shares nothing, for an answer whose lexer met its limits; the kept one is spoilt as well."""
+        self._kept.pop(grammar, None)
+        return self._parser(self._tokens, self._source(grammar))
+
+    def _parser(self, tokens: LLTokenizer, source: str) -> LLMatcher:
+        limits = self._library.LLParserLimits(
+            max_items_in_row=_MOST_ITEMS, max_lexer_states=_MOST_STATES, verbose_errors=False
+        )
+        return self._library.LLMatcher(tokens, source, log_level=0, limits=limits)
 
     def _source(self, grammar: Grammar) -> str:
         """The grammar as llguidance reads it, behind its lead. `no_forcing` leaves it to the model how text is cut."""
@@ -207,22 +216,43 @@ class Grammars:
 
 
 class Matcher:
-    """Where one answer stands in its grammar. It sees tokens of the answer alone, never of a thought."""
+    """Where one answer stands in its grammar. It sees tokens of the answer alone, never of a thought.
 
-    def __init__(self, parser: LLMatcher, words: int, stop: Collection[int]):
-        """`parser`: before its first token. `words`: of a mask. `stop`: no text, whatever letters they have."""
-        self._start, self._parser = parser, parser.deep_copy()
+    Copies of a parser share a lexer, which learns from all answers and has limits of its own. Where they are met, an
+    answer goes on with a parser for itself; only where that fails as well is the grammar too complex. (At which token
+    it then gives up is the one thing that depends on other answers and on drafts.)
+    """
+
+    def __init__(self, parser: LLMatcher, renewed: Callable[[], LLMatcher], words: int, stop: Collection[int]):
+        """`parser`: before its first token, as `renewed` gives one. `words`: of a mask. `stop`: ids that are no text,
+        whatever letters they have."""
+        self._parser, self._renewed = parser.deep_copy(), renewed
         self._words, self._stop, self._ends = words, frozenset(stop), _bits(stop, words)
         self._taken: list[int] = []  # tokens of the answer
         self._ahead: list[int] = []  # drafts that the parser has read beyond them
         self.stuck = False
-        """Whether the grammar became too complex on the way: the answer has to end as it is."""
+        """Whether the answer had to end before it was whole: its grammar became too complex on the way."""
 
-    def allowed(self, drafts: Sequence[int] = ()) -> Tensor | None:
+    def allowed(self, drafts: Sequence[int] = ()) -> Tensor:
         """What may follow what was accepted and then `drafts`: int32 [ceil(V / 32)], bit t % 32 of word t // 32 for
-        token t. None behind drafts that cannot come: such places are refused whatever stands there."""
-        if self.stuck:
-            return self._ends
+        token t. The stop tokens alone where nothing may, and behind drafts that cannot come themselves."""
+        mask = self._tried(partial(self._mask, drafts))
+        return self._ends if mask is None else mask
+
+    def accept(self, token: int) -> None:
+        """The answer has grown by this token."""
+        if token in self._stop:
+            self.stuck = not (self._tried(partial(self._read, ())) and self._parser.is_accepting())
+            return
+        if self._ahead[:1] == [token]:
+            del self._ahead[0]
+        else:
+            self._tried(partial(self._read, (token,)))
+            self._ahead = []
+        self._taken.append(token)
+
+    def _mask(self, drafts: Sequence[int]) -> Tensor | None:
+        """`allowed`; None where nothing is."""
         if not self._read(drafts):
             return None
         mask = torch.empty(self._words + 1, dtype=torch.int32)
@@ -230,24 +260,7 @@ class Matcher:
         may_end, mask = bool(mask[-1]), mask[:-1] & ~self._ends
         if may_end:
             mask |= self._ends
-        if not self._parser.is_error() and mask.any():
-            return mask
-        if self._ahead:
-            self._restart()
-            return None
-        self.stuck = True
-        return self._ends
-
-    def accept(self, token: int) -> None:
-        """The answer has grown by this token."""
-        if token in self._stop or self.stuck:
-            return
-        if self._ahead[:1] == [token]:
-            del self._ahead[0]
-        else:
-            self.stuck = not self._read([token])
-            self._ahead = []
-        self._taken.append(token)
+        return mask if mask.any() else None
 
     def _read(self, drafts: Sequence[int]) -> bool:
         """Moves the parser behind these drafts -> whether all of them can come."""
@@ -259,16 +272,21 @@ class Matcher:
             del self._ahead[same:]
         for token in drafts[same:]:
             if not self._parser.try_consume_tokens([token]):
-                if self._parser.is_error():
-                    self._restart()
                 return False
             self._ahead.append(token)
         return True
 
-    def _restart(self) -> None:
-        """A new parser in place of one that failed on a draft."""
-        self._parser, self._ahead = self._start.deep_copy(), []
-        self._parser.try_consume_tokens(self._taken)
+    def _tried(self, work: Callable[[], T]) -> T | None:
+        """What `work` gives with the parser, or with a new one; None where it fails with both."""
+        for _ in range(2):
+            done = work()
+            if not self._parser.is_error():
+                return done
+            self._parser, self._ahead = self._renewed(), []
+            for token in self._taken:
+                self._parser.compute_bitmask()  # the work that a lexer may do is counted from mask to mask
+                self._parser.try_consume_tokens([token])
+        return None
 
 
 class _Vocabulary:

@@ -23,6 +23,7 @@ from dokja.text.template import JINJA
 from dokja.text.tokenizer import Tokenizer
 
 _CONFIG = "config.json"
+_SETTLE_SECONDS = 2.0
 # Where weights lie under a run or stage folder, best first; among equals the newest counts.
 _PLACES = (
     ("weights",),  # a training stage
@@ -71,8 +72,11 @@ def load_few_bits(folder: Path, bits: Bits, device: str = "cpu") -> tuple[Decode
     """
     source = Source(folder)
     if device == "cpu" and (packed := packed_cache.find(source, bits)):
-        # From the file's mapping it answers at once, and from large pages faster a moment later.
-        threading.Thread(target=packed.settle, daemon=True).start()
+        # From the file's mapping it answers at once, and from large pages a little faster; the move can wait for a
+        # moment when the first answer is under way.
+        later = threading.Timer(_SETTLE_SECONDS, packed.settle)
+        later.daemon = True
+        later.start()
         return packed, packed.source
     from dokja.model.families import weights
 

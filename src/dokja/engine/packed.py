@@ -164,11 +164,11 @@ class PackedWeights:
     def settle(self) -> None:
         """Moves what is read from a file's mapping to large pages, from which steps are faster by some percent.
 
-        Another thread may do it while steps go on: whoever uses `body` holds it until the step is over.
+        Another thread may do it, on one core, while steps go on: whoever uses `body` holds it until the step is over.
         """
         with self._moving:
             body = _memory(self.body.numel())
-            _checksum(self.body, body)
+            _checksum(self.body, body, threads=1)
             self.body = body
 
     def _tensor(self, name: str) -> Tensor:
@@ -290,10 +290,10 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _checksum(x: Tensor, copy: Tensor | None = None) -> str:
-    """Of bytes, which are copied on the way."""
+def _checksum(x: Tensor, copy: Tensor | None = None, threads: int | None = None) -> str:
+    """Of bytes, which are copied on the way; it does not depend on the threads."""
     to = ctypes.c_void_p(None if copy is None else copy.data_ptr())
-    sizes = ctypes.c_int64(x.numel()), ctypes.c_int64(torch.get_num_threads())
+    sizes = ctypes.c_int64(x.numel()), ctypes.c_int64(threads or torch.get_num_threads())
     return f"{_library().dokja_copy(ctypes.c_void_p(x.data_ptr()), to, *sizes):016x}"
 
 

@@ -90,7 +90,8 @@ def fit(
     theta_P = _solve(first_P, m_N, b_N, share_N, weight_N, M, B, ridge)
     error_N = _predict(theta_P, m_N, b_N, M, B)[0] - share_N
     return Abilities(
-        dict(zip(models, theta_P[:M].tolist(), strict=True)),
+        # Models with the same scores are equally able: the last digits of a fit must not put one before the other.
+        dict(zip(models, theta_P[:M].round(6).tolist(), strict=True)),
         dict(zip(benchmarks, theta_P[M : M + B].tolist(), strict=True)),
         dict(zip(benchmarks, theta_P[M + B :].tolist(), strict=True)),
         float(np.sqrt(np.average(error_N**2, weights=weight_N**2))),
@@ -172,14 +173,14 @@ def _solve(
         held_B = ((slopes_B <= SLOPES[0]) & (g_B > 0)) | ((slopes_B >= SLOPES[1]) & (g_B < 0))
         if np.abs(np.concatenate([g_P[: M + B], g_B[~held_B]])).max() < _STEEP:
             break
-        while True:
-            tried_P = _moved(theta_P, H_PP + damping * np.diag(np.diag(H_PP)), g_P, M + B)
-            if (tried := cost_of(tried_P)) < cost or damping > 1e10:
-                break
-            damping *= 4
-        if tried >= cost:
-            break
-        theta_P, cost, damping = tried_P, tried, max(damping / 10, 1e-10)
+        tried_P = _moved(theta_P, H_PP + damping * np.diag(np.diag(H_PP)), g_P, M + B)
+        step_P, tried = tried_P - theta_P, cost_of(tried_P)
+        promised = -float(2 * g_P @ step_P + step_P @ H_PP @ step_P)
+        gain = (cost - tried) / promised if promised > 0 else -1.0
+        if gain > 0:
+            theta_P, cost = tried_P, tried
+        # A step that keeps little of its promise overshoots: Gauss-Newton takes the curve for flatter than it is.
+        damping = min(damping * 4, 1e10) if gain < 0.25 else max(damping / 10, 1e-10) if gain > 0.75 else damping
     return theta_P
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -152,10 +153,8 @@ def read_side(path: str | Path, name: str | None = None, facts: Mapping[str, Map
         except (ValueError, AttributeError) as err:
             raise DataError(f"{folder / SUMMARY} is damaged ({err}). Run the same `dokja judge` again.") from err
     for key, value in (facts or {}).get(called, {}).items():
-        if key not in FACTS or isinstance(value, bool | str) or not value >= 0:
-            raise DataError(
-                f"The fact {key} = {value!r} of {called} is unknown. A fact is a number: {', '.join(FACTS)}."
-            )
+        if key not in FACTS or not isinstance(value, int | float | Decimal) or isinstance(value, bool) or value < 0:
+            raise DataError(f"{key} = {value!r} of {called} is no fact. Give numbers for {', '.join(FACTS)}.")
         known[key] = float(value)
     return Side(called, folder, records, known)
 

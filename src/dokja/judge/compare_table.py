@@ -59,9 +59,8 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
         if words:
             console.print(f"{name}: {words}.", markup=False, highlight=False)
     for key, details in comparison.notes:
-        console.print(
-            f"{NOTES[key]}{f': {details}' if details else ''}.", style="yellow", markup=False, highlight=False
-        )
+        words = f"{NOTES[key]}: {details}." if details else f"{NOTES[key]}."
+        console.print(words, style="yellow", markup=False, highlight=False)
 
 
 def write_json(comparison: Comparison, path: str | Path) -> Path:

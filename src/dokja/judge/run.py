@@ -10,7 +10,7 @@ from dokja.engine.load import load_engine
 from dokja.engine.packed import Bits
 from dokja.judge.records import RECORDS, Record, Sampling, read_records
 from dokja.judge.runner import run_suite
-from dokja.judge.suite import build_suite, needs_steps
+from dokja.judge.suite import build_suite, needs_steps, pack_suite
 from dokja.judge.table import Summary, summarise, write_summary
 from dokja.ledger.progress import Progress
 from dokja.model.spec import ModelSpec
@@ -44,6 +44,9 @@ def judge_model(
     device: str = "cpu",
     weights: Bits | None = None,
     draft: int = 0,
+    packs: Sequence[str] = (),
+    data: str | Path | None = None,
+    limit: int | None = None,
     out: str | Path | None = None,
     log_path: Path | None = None,
 ) -> Judged:
@@ -51,15 +54,17 @@ def judge_model(
 
     `name` is what the records call the model, by default what the loader calls it; `batch` answers are written at a
     time. `modes` None asks in all modes that the model knows; `temperature` and `top_p` None draw as its makers
-    recommend (our own models: greedily). `weights` and `draft` as in `Engine`. `out` defaults to `judge-<suite>` inside
+    recommend (our own models: greedily). `weights` and `draft` as in `Engine`. `packs` asks benchmarks in
+    place of `tasks`, with `data` and `limit` as in `tasks.packs.load.load_pack`. `out` defaults to `judge-<suite>` inside
     the model's folder, with few bits `judge-<suite>-<weights>`, so that others never meet these records. Raises
     DokjaError sentences of the loader, the suite and the runner.
     """
-    suite = build_suite(tasks, per_cell, languages, seed)
+    suite = pack_suite(packs, data, limit, languages) if packs else build_suite(tasks, per_cell, languages, seed)
     inside = f"judge-{suite.short}-{weights}" if weights else f"judge-{suite.short}"
     folder = Path(model_path) / inside if out is None else Path(out)
     engine, tokenizer, info = load_engine(model_path, slots=batch, device=device, weights=weights, draft=draft)
     style, recommended = info["style"], info["sampling"]
+    spec = ModelSpec.from_dict(info["spec"])
     modes = [m for m in MODES if style.supports(m)] if modes is None else modes
     if temperature is None:
         temperature, top_k = recommended.temperature, recommended.top_k
@@ -87,16 +92,16 @@ def judge_model(
             images=info["images"],
             style=style,
             top_k=top_k,
+            context=spec.context,
             weights=weights or "fp32",
         )
-    spec = ModelSpec.from_dict(info["spec"])
     settings = {
         "parameters": spec.params,
         "active_parameters": spec.active_params,
         "suite_sha256": suite.sha256,
         "tasks": list(dict.fromkeys(p.task for p in suite.problems)),
         "languages": list(languages),
-        "per_cell": per_cell,
+        **({"packs": list(packs), "limit": limit} if packs else {"per_cell": per_cell}),
         "repeats": repeats,
         "modes": list(modes),
         "seed": seed,

@@ -90,13 +90,15 @@ def run_suite(
     images: ImageConfig | None = None,
     style: Style = DOKJA,
     top_k: int = 0,
+    context: int | None = None,
     weights: str = "fp32",
 ) -> list[Record]:
     """Ask every problem in every mode `repeats` times and grade the answers; returns the records in that order.
 
     `max_tokens` bounds an answer, thought included; a thought that reaches `budget` tokens is closed for the model and
     its record says `forced`. `images` is the image config of a model that sees, `style` the chat format, `weights`
-    what the engine keeps the model's in. Answers already in `out_dir` are not asked again. Raises DataError where those
+    what the engine keeps the model's in. A prompt that leaves no room in `context` is not asked: it counts as
+    truncated. Answers already in `out_dir` are not asked again. Raises DataError where those
     are of another model, template, sampling or suite, ConfigError where the figures cannot be meant.
     """
     _check(modes, repeats, max_tokens, budget, style)
@@ -121,7 +123,10 @@ def run_suite(
             if progress is not None:
                 progress.update(done)
 
-        requests = [_request(n, item, prompts[n], tokenizer, style, sampling, seed) for n, item in open_items.items()]
+        fits = [n for n in open_items if context is None or len(prompts[n].ids) < context]
+        for name in open_items.keys() - set(fits):
+            on_done(Completion(name, [], [], "length", False, len(prompts[name].ids)))
+        requests = [_request(n, open_items[n], prompts[n], tokenizer, style, sampling, seed) for n in fits]
         if requests:
             engine.complete(requests, on_done=on_done)
         missing = sum(item.key not in log.records for item in items)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dokja.errors import ConfigError
 from dokja.ledger.hashing import sha256_json
+from dokja.tasks.packs.load import load_pack
 from dokja.tasks.problem import Problem
 from dokja.tasks.registry import TASKS, get_tasks
 from dokja.tasks.splits import eval_set, image_sha256
@@ -35,6 +37,20 @@ def build_suite(
     if per_cell < 1:
         raise ConfigError(f"per_cell is {per_cell}, which asks nothing. Use at least 1 problem per cell.")
     problems = tuple(eval_set(get_tasks(tasks), per_cell, tuple(languages), seed))
+    return Suite(problems, suite_hash(problems))
+
+
+def pack_suite(
+    names: Sequence[str],
+    data: str | Path | None = None,
+    limit: int | None = None,
+    languages: Sequence[str] = ("ko", "en"),
+    images: bool = True,
+) -> Suite:
+    """The problems of benchmark packs, in their order; the arguments and errors of `tasks.packs.load.load_pack`."""
+    if not names:
+        raise ConfigError("No benchmark was named. Name one, such as core-ko-en.")
+    problems = tuple(p for name in names for p in load_pack(name, data, limit, tuple(languages), images).problems)
     return Suite(problems, suite_hash(problems))
 
 

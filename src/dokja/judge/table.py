@@ -17,6 +17,7 @@ from rich.table import Table
 
 from dokja.judge.records import Record
 from dokja.judge.stats import Estimate, difference, mean_over_problems, paired_difference, pass_at_k, pass_hat_k
+from dokja.judge.votes import cons_at_k, votes_of
 from dokja.ledger.atomic import write_atomic
 from dokja.text.chat import MODES, Mode
 
@@ -43,6 +44,8 @@ class Row:
     score: Estimate
     pass_at: dict[int, float]
     pass_hat: dict[int, float]
+    cons_at: dict[int, float]
+    """Majority votes of k answers; leaders that tie share the point (`votes`)."""
     truncated: int
     unparseable: int
     refused: int
@@ -187,6 +190,10 @@ def _row(fields: dict[str, Any], records: list[Record]) -> Row:
     scores = list(_scores(records).values())
     counts = [(len(s), sum(x == 1.0 for x in s)) for s in scores]
     ks = _powers(min(n for n, _ in counts))
+    by_problem: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        by_problem.setdefault((record.task, record.problem_id), []).append(record)
+    ballots = [votes_of(answers) for answers in by_problem.values()]
 
     def mean_of(formula: Callable[[int, int, int], float]) -> dict[int, float]:
         return {k: fmean(formula(n, c, k) for n, c in counts) for k in ks}
@@ -201,6 +208,7 @@ def _row(fields: dict[str, Any], records: list[Record]) -> Row:
         score=mean_over_problems(scores),
         pass_at=mean_of(pass_at_k),
         pass_hat=mean_of(pass_hat_k),
+        cons_at={k: fmean(cons_at_k(*votes, k) for votes in ballots) for k in ks},
         truncated=sum(r.reason == "truncated" for r in records),
         unparseable=sum(r.reason == "unparseable" for r in records),
         refused=sum(r.reason == "refused" for r in records),

@@ -81,10 +81,10 @@ def scatter(
 
 
 def _span(logs: Sequence[float], named: bool) -> tuple[float, float]:
-    """A tenth of the spread beyond either end; on the right a fifth where names stand there."""
+    """A tenth of the spread beyond either end; on the right a quarter where names stand there."""
     low, high = min(logs), max(logs)
     room = max(0.1 * (high - low), 0.02)
-    return low - room, high + (2 if named else 1) * room
+    return low - room, high + (2.5 if named else 1) * room
 
 
 def _log_ticks(left: float, right: float) -> list[float]:

@@ -122,7 +122,8 @@ def _tries(overall: Sequence[Row]) -> str:
     rows: list[list[Both | str]] = [
         [say(row["mode"]), words, *(percent((row.get(key) or {}).get(k)) for k in ks)]
         for row in overall
-        for key, words in (("pass_at", say("any_of_k")), ("pass_hat", say("all_of_k")))
+        for key, words in (("pass_at", say("any_of_k")), ("cons_at", say("most_of_k")), ("pass_hat", say("all_of_k")))
+        if row.get(key)
     ]
     head = [say("mode"), Both.same(""), *(Both.same(f"k = {k}") for k in ks)]
     return f"<h3>{both(say('more_tries'))}</h3>{table(head, rows, left=2)}"

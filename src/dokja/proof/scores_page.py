@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dokja.judge.claims import Claim, claims
@@ -64,16 +66,20 @@ def _claims(found: Sequence[Claim]) -> str:
 def _sizes() -> str:
     charts = []
     for benchmark in SIZES:
-        spots: dict[tuple[float, float], Spot] = {}
+        spots: dict[tuple[float, float, str], Spot] = {}
         for name in THINKING:
             t = published().table(name)
             for row in (r for r in t.rows if r.benchmark == benchmark):
                 for model, value in zip(t.models, row.values, strict=True):
                     if value is not None and model.total:
                         share, css = value / row.scale, "t" if model.own else "other"
-                        # One model in two tables with one score is one spot.
-                        spots.setdefault((model.total, value), Spot(model.total, share, share, share, css, model.name))
-        svg = scatter(list(spots.values()), benchmark, lambda v: count(v).en, percent_tick, 420, _WIDTH)
+                        name = re.sub(r" \(Reasoning.*\)| Thinking$", "", model.name)
+                        spot = Spot(model.total, share, share, share, css, name)
+                        there = spots.setdefault((model.total, value, css), spot)
+                        # Of the publisher's own, one size with one score is one model under two names.
+                        if not model.own and name not in there.name:
+                            spots[model.total, value, css] = replace(there, name=f"{there.name} · {name}")
+        svg = scatter(list(spots.values()), benchmark, lambda v: count(v).en, percent_tick, 480, _WIDTH)
         charts.append(f"<h3>{text(benchmark)}</h3>{svg}" if svg else "")
     return section("sizes", say("pub_size"), say("pub_size_lede"), *charts)
 

@@ -109,6 +109,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     "no_steps": ("can be answered at once", "바로 답할 수 있음"),
     "more_tries": ("More than one try", "여러 번 시도했을 때"),
     "any_of_k": ("at least one of k right", "k번 가운데 한 번 이상 맞음"),
+    "most_of_k": ("the most frequent of k right, ties shared", "k번 가운데 가장 많은 답이 맞음(동점은 나눔)"),
     "all_of_k": ("all of k right", "k번 모두 맞음"),
     # samples
     "samples": ("What it thinks", "어떻게 생각하는가"),

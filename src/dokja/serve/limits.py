@@ -20,11 +20,11 @@ _MEMORY = 0.1  # weight of the newest request in the mean
 
 
 class Busy(DokjaError):
-    """The server has all that it can do; `retry_after` in whole seconds."""
+    """There is too much to do, or a quota is used up; `retry_after` in whole seconds."""
 
-    def __init__(self, retry_after: float) -> None:
+    def __init__(self, retry_after: float, why: str = "The server is busy.") -> None:
         self.retry_after = max(1, math.ceil(retry_after))
-        super().__init__(f"The server is busy. Ask again in {self.retry_after} s.")
+        super().__init__(f"{why} Ask again in {self.retry_after} s.")
 
 
 @dataclass(frozen=True)

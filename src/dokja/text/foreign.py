@@ -7,7 +7,7 @@ token, and every text comes back byte for byte (after the file's own normal form
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
 
 import tokenizers
 
@@ -16,23 +16,43 @@ from dokja.errors import DataError
 COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 """Files that lie with a `tokenizer.json` and go where it goes."""
 _PROBE = "한글 ㄱ, I'll  add 12\n\n\tdone. 漢字 👍🏽 <x>[y]|z "
+_ADDED = re.compile(r'"added_tokens"\s*:\s*\[')
 _KEPT = ("<", "[")  # how a marker begins; other added tokens that are not special (runs of spaces) are ordinary text
 
 
-def read_foreign(source: str, byte_of: dict[str, int]) -> tuple[tokenizers.Tokenizer, list[bytes], dict[str, int]]:
-    """(the library's tokenizer, the bytes of every id, the ids of special tokens by name) of a `tokenizer.json`.
+def mark(source: str) -> str:
+    """A `tokenizer.json` whose markers are all called special: one that is not would be found in what people type.
+
+    Of a file of megabytes the list of added tokens alone is read, if it stands where the library writes it.
+    """
+    place = _ADDED.search(source)
+    if place is None:
+        return source
+    try:
+        added, end = json.JSONDecoder().raw_decode(source, place.end() - 1)
+        silent = [token for token in added if not token["special"] and _looks_like_a_marker(token["content"])]
+    except (ValueError, TypeError, KeyError, IndexError):
+        return source  # the library will say what is wrong with it
+    if not silent:
+        return source
+    for token in silent:
+        token["special"] = True
+    return source[: place.end() - 1] + json.dumps(added, ensure_ascii=False) + source[end:]
+
+
+def read_foreign(hf: tokenizers.Tokenizer, byte_of: dict[str, int]) -> tuple[list[bytes], dict[str, int]]:
+    """(the bytes of every id, the ids of special tokens by name) of the library's tokenizer of a `mark`ed file, which
+    is set to spell special tokens in letters where text holds them.
 
     `byte_of` is the byte-level alphabet. Special tokens and ids that the file leaves out have no bytes. Raises
     DataError where the file is not byte-level or would change text.
     """
-    raw = json.loads(source)
-    added: list[dict[str, Any]] = raw.get("added_tokens") or []
-    for token in added:  # a marker that is not called special would be found in what people type
-        token["special"] = bool(token["special"] or _looks_like_a_marker(token["content"]))
-    hf = tokenizers.Tokenizer.from_str(json.dumps(raw, ensure_ascii=False))
     hf.encode_special_tokens = True
-    special = {token["content"]: token["id"] for token in added if token["special"]}
-    plain = {token["id"]: token["content"].encode() for token in added if not token["special"]}
+    added = hf.get_added_tokens_decoder()
+    special = {token.content: i for i, token in added.items() if token.special}
+    plain = {i: token.content.encode() for i, token in added.items() if not token.special}
+    if any(_looks_like_a_marker(token.content) and not token.special for token in added.values()):
+        raise DataError("This tokenizer.json is not laid out as the library writes it. Save it again with tokenizers.")
     vocab = hf.get_vocab(with_added_tokens=True)
     table = [b""] * (max(vocab.values(), default=-1) + 1)
     for name, i in vocab.items():
@@ -46,7 +66,7 @@ def read_foreign(source: str, byte_of: dict[str, int]) -> tuple[tokenizers.Token
                 "Use the tokenizer.json of an EXAONE release, or train one with dokja."
             ) from None
     _check(hf, table, special)
-    return hf, table, special
+    return table, special
 
 
 def _looks_like_a_marker(content: str) -> bool:

@@ -17,7 +17,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from dokja.errors import ConfigError, DataError
 from dokja.text.chat import BOS, END, PAD, SPECIALS, Segment
-from dokja.text.foreign import COMPANIONS, read_foreign
+from dokja.text.foreign import COMPANIONS, mark, read_foreign
 from dokja.text.stream import StreamDecoder
 from dokja.text.template import JINJA
 from dokja.text.unicode import nfc, refuse_surrogates
@@ -72,7 +72,7 @@ class Tokenizer:
         """Raises DataError where `source` is not a byte-level BPE with our markers at ids 0 to 11; `imported` also
         takes the tokenizers of other models (see `text.foreign`)."""
         try:
-            self._hf = tokenizers.Tokenizer.from_str(source)
+            self._hf = tokenizers.Tokenizer.from_str(mark(source) if imported else source)
         except Exception as err:  # the library raises bare Exception
             raise DataError(f"tokenizer.json cannot be read ({err}). Restore it or train the tokenizer again.") from err
         self._source = source
@@ -81,7 +81,7 @@ class Tokenizer:
         self.companions: dict[str, str] = {}
         self.foreign = imported and any(self._hf.id_to_token(i) != name for i, name in enumerate(SPECIALS))
         if self.foreign:
-            self._hf, self._bytes, self._special = read_foreign(source, _BYTE_OF)
+            self._bytes, self._special = read_foreign(self._hf, _BYTE_OF)
             self.vocab_size = len(self._bytes)
         else:
             self._bytes, self._special = self._read_ours(), {name: i for i, name in enumerate(SPECIALS)}

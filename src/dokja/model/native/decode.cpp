@@ -290,8 +290,8 @@ void enter(const Model& m, const int64_t* token, const float* hidden, int R, con
     for (int r = 0; r < R; r++) std::memcpy(s.x + r * D, s.n + r * whole(D), sizeof(float) * D);
 }
 
-// Rows first..first+R-1 through all layers; their scores and normed streams where they are asked for. `hidden` null: no
-// multi-token head. Else its layer keeps each row as followed by the token in `after`.
+// Rows first..first+R-1 through all layers; their scores and normed streams where they are asked for. `after` null: no
+// multi-token head. Else its layer keeps each row as followed by that token.
 void pass(const Model& m, const Rows& rows, int64_t first, int R, float* scores, int64_t scores_ld, float* hidden) {
     Scratch s = scratch(m, last_position(rows, first, R));
     int64_t D = m.D;
@@ -306,7 +306,7 @@ void pass(const Model& m, const Rows& rows, int64_t first, int R, float* scores,
         if (at >= 0 && hidden) std::memcpy(hidden + at * D, s.n + r * D, sizeof(float) * D * (more - r));
         r = more;
     }
-    if (!hidden) return;
+    if (!rows.after) return;
     enter(m, rows.after + first, s.n, R, s);
     see(m, *m.mtp, rows, first, R, s, false);  // keys and values are all that later drafts need of these rows
 }

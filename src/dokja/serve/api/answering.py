@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -14,10 +14,11 @@ from fastapi.responses import Response
 
 from dokja.engine.api import answers_of
 from dokja.serve.api.errors import ApiError, of_ending
-from dokja.serve.api.state import Server
+from dokja.serve.api.state import Server, server_of
 from dokja.serve.api.stream import EventStream
 from dokja.serve.asking import Plan
 from dokja.serve.limits import Ticket
+from dokja.serve.logs import Note
 from dokja.serve.models import Model
 from dokja.serve.reading import Part, Usage
 from dokja.serve.turn import Done, answer
@@ -36,6 +37,9 @@ class Answers:
     model: Model
     plans: Sequence[Plan]
     ticket: Ticket
+    note: Note
+    row: int | None = None
+    """Of the ledger."""
     usage: list[Usage] = field(default_factory=list)
     """Of every choice, also while it is being written."""
     _first: Item | None = None
@@ -74,7 +78,12 @@ class Answers:
         self.ticket.closed = True
         await self._items.aclose()
         self.ticket.leave()
-        self.server.account(self.model.name, self.total())
+        total = self.total()
+        self.note.facts |= {"model": self.model.name, "choices": len(self.plans), **asdict(total)}
+        if self.server.log_text:
+            decode = self.model.facts.tokenizer.decode
+            self.note.facts["prompt_text"] = [decode(p.request.prompt, markers=True) for p in self.plans[:1]]
+        await self.server.end(self.row, self.model.name, total)
 
     def total(self) -> Usage:
         """Tokens of all answers; a prompt with several answers is counted once, as OpenAI does."""
@@ -103,17 +112,20 @@ def model_of(server: Server, name: str) -> Model:
 
 
 async def prepared(
-    server: Server, model: Model, n: int, make: Callable[[], Sequence[Plan]], prompts: int = 1
+    request: Request, model: Model, n: int, make: Callable[[], Sequence[Plan]], prompts: int = 1
 ) -> Answers:
     """Admits answers: n to each of the prompts that `make` (called in a thread) plans. Raises Busy or DokjaError."""
+    server, grant, note = server_of(request), request.scope["dokja.grant"], request.scope["dokja.note"]
     if n > server.limits.choices:
         raise ApiError(400, f"n is {n}, and this server writes {server.limits.choices} answers at most.", param="n")
+    await server.check_quota(grant)
     ticket = model.admission.enter(n * prompts, model.slots)
     try:
         made = await asyncio.to_thread(make)
         ticket.add_tokens(sum(len(plan.request.prompt) for plan in made))
-        plans = [replace(plan, request=request) for plan in made for request in answers_of(plan.request, n)]
-        return Answers(server, model, plans, ticket)
+        plans = [replace(plan, request=one) for plan in made for one in answers_of(plan.request, n)]
+        row = await server.begin(grant, model.name, sum(len(plan.request.prompt) for plan in made))
+        return Answers(server, model, plans, ticket, note, row)
     except BaseException:
         ticket.leave()
         raise

@@ -84,7 +84,7 @@ async def chat_completions(body: ChatBody, request: Request, server: Annotated[S
     def make() -> list[Plan]:
         return [plan(body.ask(server.limits), facts, name, server.limits.max_tokens)]
 
-    answers = await prepared(server, model, body.n or 1, make)
+    answers = await prepared(request, model, body.n or 1, make)
     choices = [Choice(i, facts.tokenizer) for i in range(len(answers.plans))]
     head = {"id": name, "created": int(time.time()), "model": body.model}
     include = body.stream_options is not None and body.stream_options.include_usage

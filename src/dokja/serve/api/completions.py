@@ -89,7 +89,7 @@ async def completions(
         most = server.limits.max_tokens
         return [plain_plan(ask, facts, f"{name}-{i}", prompt, most) for i, prompt in enumerate(body.prompts(facts))]
 
-    answers = await prepared(server, model, body.n or 1, make, count)
+    answers = await prepared(request, model, body.n or 1, make, count)
     head = {"id": name, "object": "text_completion", "created": int(time.time()), "model": body.model}
     include = body.stream_options is not None and body.stream_options.include_usage
     return await respond(

@@ -1,4 +1,4 @@
-"""Before the paths: bodies that are too large or too slow, and a count of every answer."""
+"""Before the paths: who asks, bodies that are too large or too slow, and a line in the log for every request."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dokja.serve.api.errors import ApiError, error_response, of_exception
 from dokja.serve.api.state import Server
+from dokja.serve.ledger import Grant
+from dokja.serve.logs import Note
+
+_OPEN = ("/health", "/health/live", "/health/ready")
+_EVERYBODY = Grant("", frozenset(("generate", "metrics")))
 
 
 class Gate:
-    """ASGI middleware; reads nothing ahead, so that a body beyond the limit is never in memory."""
+    """ASGI middleware; reads nothing ahead, so that a body beyond the limit is never in memory.
+
+    It leaves a `Note` and a `Grant` in the scope, under "dokja.note" and "dokja.grant".
+    """
 
     def __init__(self, app: ASGIApp, server: Server) -> None:
         self._app, self._server = app, server
@@ -21,7 +29,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limits, status, whole, read = self._server.limits, 0, False, 0
+        note = scope["dokja.note"] = Note(scope["path"], scope["method"])
+        limits, whole, read = self._server.limits, False, 0
 
         async def limited() -> Message:
             nonlocal whole, read
@@ -39,24 +48,42 @@ class Gate:
             return message
 
         async def counted(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                note.status = message["status"]
                 path = getattr(scope.get("route"), "path", "other")
-                self._server.metrics.requests.labels(path, str(status)).inc()
+                self._server.metrics.requests.labels(path, str(note.status)).inc()
             await send(message)
 
         try:
+            scope["dokja.grant"] = await self._grant(scope)
             declared = dict(scope["headers"]).get(b"content-length", b"0")
             if declared.isdigit() and int(declared) > limits.body_bytes:
-                error = ApiError(413, _too_large(limits.body_bytes))
-                await error_response(error)(scope, receive, counted)
-                return
+                raise ApiError(413, _too_large(limits.body_bytes))
             await self._app(scope, limited, counted)
         except Exception as error:
-            if status:
+            if note.status:
                 raise  # too late to say anything else
             await error_response(of_exception(error))(scope, receive, counted)
+        finally:
+            note.write()
+
+    async def _grant(self, scope: Scope) -> Grant:
+        """What the request may do. Raises ApiError for one without a key, or with one that may not do this."""
+        keys = self._server.keys
+        if keys is None or scope["path"] in _OPEN:
+            return _EVERYBODY
+        header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        kind, _, secret = header.partition(" ")
+        if kind.lower() != "bearer" or not secret.strip():
+            raise ApiError(401, "A key is needed: Authorization: Bearer KEY.", code="invalid_api_key")
+        grant = await keys.grant(secret.strip())
+        if grant is None:
+            raise ApiError(401, "This key is not known here. Ask whoever runs the server.", code="invalid_api_key")
+        scope["dokja.note"].key = grant.name
+        wanted = "metrics" if scope["path"] == "/metrics" else "generate"
+        if wanted not in grant.scopes:
+            raise ApiError(403, f"This key may not use {scope['path']}: it lacks the scope {wanted!r}.")
+        return grant
 
 
 def _too_large(most: int) -> str:

@@ -145,7 +145,7 @@ async def responses(body: ResponsesBody, request: Request, server: Annotated[Ser
     def make() -> list[Plan]:
         return [plan(body.ask(server.limits), facts, name, server.limits.max_tokens)]
 
-    answers = await prepared(server, model, 1, make)
+    answers = await prepared(request, model, 1, make)
     head = {"id": name, "object": "response", "created_at": int(time.time()), "model": body.model, **body.echoed()}
     output = Output(facts.tokenizer, head)
     return await respond(

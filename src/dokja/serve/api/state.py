@@ -1,12 +1,15 @@
-"""What the paths share: models, limits, figures, and whether the server is stopping."""
+"""What the paths share: models, limits, keys, figures, and whether the server is stopping."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from dokja.serve.limits import Limits
+from dokja.serve.keys import Keys
+from dokja.serve.ledger import Grant
+from dokja.serve.limits import Busy, Limits
 from dokja.serve.metrics import Metrics
 from dokja.serve.models import Models
 from dokja.serve.reading import Usage
@@ -14,20 +17,38 @@ from dokja.serve.reading import Usage
 
 @dataclass
 class Server:
-    """One server."""
+    """One server. `keys` None lets everybody in: for loopback alone."""
 
     models: Models
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
+    keys: Keys | None = None
+    log_text: bool = False
     draining: bool = False
 
-    def account(self, model: str, usage: Usage) -> None:
+    async def check_quota(self, grant: Grant) -> None:
+        """Raises Busy where the key has used what it may."""
+        if self.keys is not None and self.keys.ledger is not None and grant.limited:
+            wait, quota = await asyncio.to_thread(self.keys.ledger.wait, grant)
+            if wait:
+                raise Busy(wait, f"This key has used its quota of {quota}.")
+
+    async def begin(self, grant: Grant, model: str, prompt: int) -> int | None:
+        """Notes an admitted request -> the number of its row, where there is a ledger."""
+        if self.keys is None or self.keys.ledger is None:
+            return None
+        return await asyncio.to_thread(self.keys.ledger.begin, grant.name, model, prompt)
+
+    async def end(self, number: int | None, model: str, usage: Usage) -> None:
         """Notes what a request took, finished or not."""
         m = self.metrics
         m.prompt_tokens.labels(model).inc(usage.prompt)
         m.cached_tokens.labels(model).inc(usage.cached)
         m.written_tokens.labels(model).inc(usage.completion)
         m.thought_tokens.labels(model).inc(usage.reasoning)
+        if number is not None and self.keys is not None and self.keys.ledger is not None:
+            # shielded: a client that leaves cancels what serves it, and its row has to be written all the same
+            await asyncio.shield(asyncio.to_thread(self.keys.ledger.end, number, usage))
 
 
 def server_of(request: Request) -> Server:

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from dokja.serve.api.errors import dumps
+from dokja.errors import DokjaError
+from dokja.serve.api.errors import dumps, of_exception
 
 PING = 15.0
 """Seconds of silence after which a comment is sent, so that nothing between us and the client gives up."""
@@ -48,8 +49,12 @@ class EventStream(Response):
 
     async def _write(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        async for chunk in self._events:
-            self._sent = loop.time()
+        try:
+            async for chunk in self._events:
+                self._sent = loop.time()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except DokjaError as error:  # too late for a status
+            chunk = event(of_exception(error).body())
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

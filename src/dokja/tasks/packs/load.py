@@ -26,7 +26,7 @@ from dokja.text.chat import Message
 _HERE = Path(__file__).parent
 _TOPS = (_HERE / "core", _HERE / "definitions")
 _GENERATORS = {"needle": "dokja.tasks.packs.long", "ruler": "dokja.tasks.packs.long", "csat": "dokja.tasks.packs.core.csat",
-               "tools": "dokja.tasks.packs.core.tools", "logic": "dokja.tasks.packs.core.logic"}  # fmt: skip
+               "tools": "dokja.tasks.packs.core.tools"}  # fmt: skip
 """Generators by name; each module has `items(name, language, options) -> list[Item]`."""
 
 

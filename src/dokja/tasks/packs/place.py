@@ -46,9 +46,11 @@ def _places(definition: Definition, data: str | Path | None) -> Iterator[Path]:
         path = Path(data).expanduser()
         yield from (path, path / definition.data, path.parent if path.is_file() else path)
         return
+    if (definition.folder / definition.data).is_dir():  # shipped: nothing beside takes its place
+        yield definition.folder / definition.data
+        return
     for top in (*filter(None, os.environ.get("DOKJA_PACKS", "").split(os.pathsep)), *_BESIDE):
         yield Path(top).expanduser() / definition.data
-    yield definition.folder / definition.data
     yield definition.folder
 
 

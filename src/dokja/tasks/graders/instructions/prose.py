@@ -53,12 +53,12 @@ def sentences(text: str) -> list[str]:
         last = before[-1].rstrip("\"'”’)]*_").rstrip(".").lower() if before else ""
         if mark.group(1) == "." and after:
             initial = len(last) == 1 and last.isalpha() and last != "i" and before[-1][0].isupper()
-            if last in _ABBREVIATIONS or initial or after[0].islower():
+            if last in _ABBREVIATIONS or initial:
                 continue
             if re.fullmatch(r"\d+", last) and len(before) == 1:
                 continue  # the number of a list item
-        if mark.group(1) and set(mark.group(1)) <= set(".…") and after[:1].islower():
-            continue
+        if mark.group(1) and len(mark.group(1)) > 1 and set(mark.group(1)) <= set(".…") and after[:1].islower():
+            continue  # an ellipsis in the middle
         if piece := text[start:end].strip():
             found.append(piece)
         start = end

@@ -1,0 +1,85 @@
+"""`dokja serve`: an API that OpenAI's clients speak, in front of one or several models."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dokja.cli.model_path import Weights, find_model
+from dokja.errors import ConfigError
+
+KEYS = "DOKJA_KEYS"
+
+
+def serve(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Release folders, run folders or runs' names; NAME=FOLDER.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at; beyond loopback only with a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    key: Annotated[
+        list[str] | None, typer.Option(help=f"A key that clients must show; may be repeated. Or {KEYS}, with commas.")
+    ] = None,
+    keys: Annotated[
+        str | None, typer.Option(help="Database of keys and usage (see `dokja keys`): a file or an SQLAlchemy URL.")
+    ] = None,
+    weights: Annotated[
+        Weights, typer.Option(help="Fewer bits: faster answers of a large model, a little less exact.")
+    ] = "fp32",
+    draft: Annotated[int, typer.Option(min=0, help="Tokens to guess ahead a step; faster, the same answers.")] = 0,
+    slots: Annotated[int, typer.Option(min=1, help="Answers written at once.")] = 32,
+    kv_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Positions that all answers share; else as needed.")
+    ] = None,
+    queue: Annotated[int, typer.Option(min=1, help="Answers at work and waiting; more are turned away (429).")] = 256,
+    seconds: Annotated[float, typer.Option(min=1, help="The longest time of one answer.")] = 600.0,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of one answer.")] = None,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds that answers have to finish when it is stopped.")] = 60.0,
+    log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and answers too.")] = False,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+) -> None:
+    """Serve models at http://HOST:PORT/v1 until Ctrl-C. Thinking, tools, JSON and images as the model can."""
+    named = dict(_named(text, runs) for text in models)
+    if len(named) < len(models):
+        raise ConfigError("Two models have the same name. Name them apart: NAME=FOLDER.")
+    secrets = [*(key or ()), *filter(None, os.environ.get(KEYS, "").split(","))]
+    try:
+        from dokja.serve import running
+    except ImportError as error:
+        raise ConfigError(f"Serving needs {error.name}. Install it: python -m pip install 'dokja[serve]'.") from error
+    import asyncio
+
+    from dokja.serve.api.state import Server
+    from dokja.serve.client import EngineClient
+    from dokja.serve.keys import open_keys
+    from dokja.serve.limits import Limits
+    from dokja.serve.logs import start_log
+    from dokja.serve.models import Model, Models
+
+    running.check_host(host, bool(secrets or keys))
+    limits = Limits(requests=queue, seconds=seconds, max_tokens=max_tokens)
+    options: dict[str, Any] = {"slots": slots, "draft": draft, "kv_tokens": kv_tokens}
+    options |= {} if weights == "fp32" else {"weights": weights}
+    served = [
+        Model(name, EngineClient({"kind": "model", "path": str(folder), "options": options}), limits)
+        for name, folder in named.items()
+    ]
+    start_log()
+    server = Server(Models(served), limits, keys=open_keys(secrets, keys), log_text=log_text)
+    sock = running.listen(host, port)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/v1"
+
+    def ready() -> None:
+        print(f"Serving {', '.join(named)} at {address}", flush=True)
+
+    print(f"Loading {', '.join(named)} ...", file=sys.stderr)
+    asyncio.run(running.run(server, sock, drain_seconds=drain, on_ready=ready))
+
+
+def _named(text: str, runs: Path) -> tuple[str, Path]:
+    """(name, folder) of MODEL or NAME=FOLDER."""
+    name, sign, place = text.partition("=")
+    folder = find_model(place if sign else text, runs)
+    return (name if sign else folder.resolve().name), folder
