@@ -12,7 +12,7 @@ import pytest
 TOP = Path(__file__).parent.parent
 FINISHING = {
     "build": ["--dry-run"], "chat": ["--help"], "judge": ["--help"], "doctor": ["--help"], "export": ["--help"],
-    "compare": ["--help"],
+    "compare": ["--help"], "serve": ["--help"], "keys": ["--help"],
 }  # fmt: skip
 
 

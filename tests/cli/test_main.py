@@ -174,9 +174,11 @@ def test_doctor_prints_a_row_for_every_finding() -> None:
         "cpu": "C", "cores": 2, "threads": 1, "memory_bytes": 2**34, "memory_gb_per_second": 9.5, "python": "3.11",
         "torch": "2.13", "platform": "P", "instructions": [], "gemm_gflops": {"fp32": 100.0, "bf16": 250.0},
         "compiler": None, "disk": {"free_bytes": 2**30, "write_mb_per_second": 5.0}, "bubblewrap": None,
+        "packed_weights": {"folder": "F", "bytes": [2**30, 2**29]},
         "gpus": [{"name": "G", "memory_bytes": 2**37, "bf16_tflops": 700.0}],
     }  # fmt: skip
     said = dict(rows(found))
     assert said["bf16 matrices"] == "250 GFLOP/s (2.50 × fp32)"
     assert said["gpu"] == "G, 128 GiB, bf16 700 TFLOP/s" and "g++" in said["compiler"]
+    assert said["packed weights"].startswith("1.5 GiB in F")
     assert dict(rows({**found, "gpus": []}))["gpu"] == "none"

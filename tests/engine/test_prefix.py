@@ -457,7 +457,13 @@ def test_nothing_of_a_prompt_whose_scores_were_no_numbers_reaches_another():
 def test_every_wish_is_answered_the_same_with_reuse_and_without():
     decoder = model(**LONG)
     engine = Engine(decoder, slots=3)
-    wishes = [{"temperature": 0.0}, {"top_p": 0.9}, {"top_k": 4}, {"presence_penalty": 1.0}, {"repetition_penalty": 1.3}]
+    wishes = [
+        {"temperature": 0.0},
+        {"top_p": 0.9},
+        {"top_k": 4},
+        {"presence_penalty": 1.0},
+        {"repetition_penalty": 1.3},
+    ]
     for i, wish in enumerate(itertools.chain(wishes, wishes)):
         answer = ask(engine, prompt(0, 90), seed=i, **wish)
         assert answer.cached_tokens == (64 if i else 0)

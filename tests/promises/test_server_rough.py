@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import json
+import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from engine_process import run, until
-from live import script, serving
+from live import in_thread, script, serving
 from models_small import segments, tokens
 
 from dokja.serve.limits import Limits
@@ -49,8 +51,17 @@ async def good(http: httpx.AsyncClient, seed: int) -> str:
 
 
 def raw(payload: bytes, length: int | None = None, kind: str = "application/json") -> bytes:
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {kind}\r\n"
     return f"{head}content-length: {len(payload) if length is None else length}\r\n\r\n".encode() + payload
+
+
+def tool(parameters: str) -> bytes:
+    """A request whose tool has these parameters; its context is too short for large ones."""
+    function = f'{{"name": "f", "parameters": {parameters}}}'
+    return raw(
+        f'{{"model": "m", "messages": [{{"role": "user", "content": "{"x" * 9000}"}}], "tools": '
+        f'[{{"type": "function", "function": {function}}}]}}'.encode()
+    )
 
 
 ROUGH: dict[str, bytes] = {
@@ -61,15 +72,9 @@ ROUGH: dict[str, bytes] = {
     "surrogate": raw(b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}'),
     "surrogate name": raw(b'{"model": "\\ud800", "messages": []}'),
     "nan": raw(b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": NaN}'),
-    "nan in a tool": raw(
-        b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function", "function": '
-        b'{"name": "f", "parameters": {"a": NaN}}}]}'
-    ),
+    "nan in a tool": tool('{"a": NaN}'),
     "deep": raw(b'{"model": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
-    "deep in a tool": raw(
-        b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function", "function": '
-        b'{"name": "f", "parameters": ' + b'{"a":' * 500 + b"1" + b"}" * 500 + b"}}]}"
-    ),
+    **{f"{depth} deep in a tool": tool('{"a":' * depth + "1" + "}" * depth) for depth in (250, 700, 900, 960, 1500)},
     "huge number": raw(b'{"model": "m", "seed": ' + b"9" * 5000 + b', "messages": [{"role": "user", "content": "x"}]}'),
     "a list": raw(b"[1, 2]"),
     "null": raw(b"null"),
@@ -98,7 +103,7 @@ async def rough(port: int, payload: bytes, leave: float | None = None) -> bytes:
         if leave is not None:
             await asyncio.sleep(leave)
             return b""
-        return await asyncio.wait_for(reader.read(1 << 16), 5)
+        return await asyncio.wait_for(reader.read(), 5)
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
@@ -109,21 +114,22 @@ def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    limits = Limits(body_bytes=100_000, body_seconds=0.3)
+    with in_thread({"m": load(tmp_path_factory.mktemp("rough"))}, limits) as url:
+        yield url
+
+
 @pytest.mark.parametrize("name", ROUGH)
-def test_what_cannot_be_read_is_an_error_of_the_client(name: str, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_an_error_of_the_client(name: str, address: str) -> None:
     """Each alone, to see its status. Half a body is one that never comes whole: 408."""
-
-    async def test() -> None:
-        limits = Limits(body_bytes=100_000, body_seconds=0.3)
-        async with serving({"m": load(tmp_path)}, limits) as (url, _):
-            answer = await rough(port_of(url), ROUGH[name])
-        status = int(answer.split(b" ", 2)[1])
-        assert 400 <= status < 500, answer
-        if name != "no http":
-            assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
-        assert status == {"half a body": 408, "declared too large": 413}.get(name, 404 if "name" in name else status)
-
-    run(test)
+    answer = asyncio.run(rough(port_of(address), ROUGH[name]))
+    status = int(answer.split(b" ", 2)[1])
+    assert 400 <= status < 500, answer
+    if name != "no http":
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+    assert status == {"half a body": 408, "declared too large": 413}.get(name, 404 if "name" in name else status)
 
 
 def test_fifty_rough_clients_do_not_touch_twenty_good_ones(tmp_path: Path) -> None:
@@ -135,7 +141,7 @@ def test_fifty_rough_clients_do_not_touch_twenty_good_ones(tmp_path: Path) -> No
             bad = [rough(port, payload) for payload in ROUGH.values()]
             bad += [rough(port, long, leave=0.01 * i) for i in range(15)]  # gone in the middle
             bad += [rough(port, long, leave=1.0) for _ in range(10)]  # never read
-            bad += [rough(port, raw(b"{" + b" " * 200_000)) for _ in range(5)]  # too large
+            bad += [rough(port, raw(b"{" + b" " * 200_000)) for _ in range(50 - len(bad))]  # too large
             async with httpx.AsyncClient(base_url=url, timeout=20) as http:
                 asked = [asyncio.create_task(good(http, seed)) for seed in range(20)]
                 await asyncio.gather(*bad, return_exceptions=True)
@@ -150,7 +156,9 @@ def test_fifty_rough_clients_do_not_touch_twenty_good_ones(tmp_path: Path) -> No
     run(test)
 
 
-def test_overload_is_turned_away_at_once_and_the_rest_is_in_time(tmp_path: Path) -> None:
+def test_overload_is_turned_away_at_once_and_the_rest_is_in_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def test() -> None:
         limits = Limits(requests=16, seconds=10)
         async with serving({"m": load(tmp_path, step_seconds=0.01, slots=8)}, limits) as (url, _):
@@ -169,9 +177,12 @@ def test_overload_is_turned_away_at_once_and_the_rest_is_in_time(tmp_path: Path)
             assert len(served) == 16
             assert all(seconds < 10 for _, seconds, _ in served)
             assert all(int(answer.headers["retry-after"]) >= 1 for *_, answer in refused)
-            assert sorted(seconds for _, seconds, _ in refused)[len(refused) // 2] < 0.25  # 32 clients in this process
 
-    run(test)
+    with caplog.at_level("INFO", "dokja.serve.requests"):
+        run(test)
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "dokja.serve.requests"]
+    took = [line["seconds"] for line in lines if line["status"] == 429]
+    assert statistics.median(took) < 0.05  # by the server's own clock: its clients share this process
 
 
 def test_an_answer_that_takes_too_long_ends_with_an_error(tmp_path: Path) -> None:
@@ -192,12 +203,12 @@ def test_an_answer_that_takes_too_long_ends_with_an_error(tmp_path: Path) -> Non
 
 def test_a_client_that_waits_for_a_whole_answer_and_leaves_is_noticed(tmp_path: Path) -> None:
     async def test() -> None:
-        async with serving({"m": load(tmp_path, step_seconds=0.05)}) as (url, server):
+        async with serving({"m": load(tmp_path, step_seconds=0.25)}) as (url, server):
             client = server.models.get("m").client
-            gone = asyncio.create_task(rough(port_of(url), raw(json.dumps(body(4)).encode()), leave=0.3))
+            gone = asyncio.create_task(rough(port_of(url), raw(json.dumps(body(4)).encode()), leave=0.5))
             await until(lambda: client.in_flight == 1)
             await gone
-            await until(lambda: client.in_flight == 0, 0.5)
+            await until(lambda: client.in_flight == 0, 2)
 
     run(test)
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from engine_process import END, LONG, collect, engine, request, run, scripted, until
 
-from dokja.serve.client import EngineClient, EngineLost
+from dokja.serve.client import EngineClient
+from dokja.serve.flight import EngineLost
 from dokja.serve.wire import Ending
 
 

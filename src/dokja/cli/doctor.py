@@ -64,7 +64,7 @@ def _sandbox(as_json: bool) -> None:
 
 def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The examination as label and sentence."""
-    gemm, disk = found["gemm_gflops"], found["disk"]
+    gemm, disk, packed = found["gemm_gflops"], found["disk"], found["packed_weights"]
     said = [
         ("cpu", f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads used"),
         ("memory", f"{found['memory_bytes'] / 2**30:.1f} GiB, copies at {found['memory_gb_per_second']:.1f} GB/s"),
@@ -74,6 +74,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("bf16 matrices", f"{gemm['bf16']:,.0f} GFLOP/s ({gemm['bf16'] / gemm['fp32']:.2f} × fp32)"),
         ("compiler", found["compiler"] or "none found: torch.compile and native kernels need g++ or clang++"),
         ("disk", f"{disk['free_bytes'] / 2**30:.1f} GiB free, writes at {disk['write_mb_per_second']:,.0f} MB/s"),
+        ("packed weights", f"{sum(packed['bytes']) / 2**30:.1f} GiB in {packed['folder']}, made anew when removed"),
         ("sandbox", found["bubblewrap"] or "bubblewrap not found: code that a model writes could not be run safely"),
     ]
     for gpu in found["gpus"]:

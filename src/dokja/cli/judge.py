@@ -18,7 +18,9 @@ def judge(
     data: Annotated[
         str | None, typer.Option(help="Folder of the benchmark's data, or `hub` to fetch it; shipped ones need none.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Problems of every task of a benchmark; all by default.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Problems of every task of a benchmark; all by default.")
+    ] = None,
     languages: Annotated[str, typer.Option(help="Languages to ask in.")] = "ko,en",
     modes: Annotated[
         str | None, typer.Option(help="think: a thought first; direct: at once. All that the model knows by default.")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dokja.engine.graphs import Graphs
 from dokja.engine.kv import Cache
 from dokja.engine.lowbit import LowBitDecoder, few_bits
 from dokja.engine.native import Native
@@ -120,7 +121,9 @@ class Forward:
             self._blocks = self.model.blocks
         self.packed, self.chunk = packed, chunk
         head = ahead > 0 if head is None else head
-        self.cache = Cache(self.spec, slots, dtype, device, ahead, head=head, tokens=tokens, keep=keep)
+        gpu = torch.device(device).type == "cuda"
+        # Recordings fill their batch up with a row that no sequence has.
+        self.cache = Cache(self.spec, slots + gpu, dtype, device, ahead, head=head, tokens=tokens, keep=keep)
         self.rows = torch.arange(slots, device=device)
         """Where in the cache the sequences lie that `decode`, `verify` and `draft` go on with."""
         self._numbers = torch.arange(slots * (ahead + 1), device=device)
@@ -135,6 +138,8 @@ class Forward:
             if packed is None
             else Wide.of(packed, self.cache, self._turns)
         )
+        # Experts are sorted by load, which a recording cannot follow.
+        self.graphs = Graphs(self._next, self.cache, slots) if gpu and self.spec.moe is None else None
 
     def take(self, model: Decoder) -> None:
         """The weights of another model of the same shape, in place of these. Nothing may be running."""
@@ -296,8 +301,12 @@ class Forward:
         n = len(tokens_B)
         if self._native is not None:
             return self._native.run([tokens_B, self.rows[:n], position_B, self._numbers[:n]], n)
+        return (self.graphs or self._next)(tokens_B, self.rows[:n], position_B, longest)
+
+    def _next(self, tokens_B: Tensor, rows_B: Tensor, position_B: Tensor, longest: int) -> Tensor:
+        """`decode` of the sequences in rows rows_B, through torch."""
         x = self.model.embedded(tokens_B[:, None], self.dtype)
-        return self.model.logits(self._pass(x, self.rows[:n], position_B[:, None], longest)[:, 0]).float()
+        return self.model.logits(self._pass(x, rows_B, position_B[:, None], longest)[:, 0]).float()
 
     def verify(self, tokens_BL: Tensor, position_BL: Tensor, longest: int) -> Tensor:
         """Adds the newest token of each sequence and its drafts, at position_BL -> logits [B*L, V] after each of them.

@@ -1,8 +1,9 @@
 """Decoding on a GPU as recordings (CUDA graphs): one launch a step in place of hundreds.
 
 A recording has fixed shapes and addresses. So there is one for every power of two of sequences and of pages that the
-longest of them has, made when it is first needed. Missing sequences are filled up with the cache's idle row, whose table
-is all page 0: what they write there nobody reads with a weight. Recordings made before a cache grew are thrown away.
+longest of them has, made when it is first needed. Missing sequences are filled up with the cache's idle row, whose
+table is all page 0: what they write there nobody reads with a weight. Recordings made before a cache grew are thrown
+away.
 """
 
 from __future__ import annotations
@@ -64,12 +65,14 @@ class Graphs:
         n = len(tokens_B)
         count = min(_power(n), self._cache.rows)
         pages = min(_power(pages_for(longest)), pages_for(self._cache.room))
-        inputs = self._inputs[:, :count]
-        for kept, new, idle in zip(inputs, (tokens_B, rows_B, position_B), (0, self._idle, 0), strict=True):
+        tokens, rows, position = self._inputs[:, :count]
+        for kept, new, filler in ((tokens, tokens_B, 0), (rows, rows_B, self._idle), (position, position_B, 0)):
             kept[:n] = new
-            kept[n:] = idle
+            kept[n:] = filler
         if (count, pages) not in self._made:
-            self._made[count, pages] = self._record(lambda: self._step(*inputs, pages * PAGE), self._pool)
+            self._made[count, pages] = self._record(
+                lambda: self._step(tokens, rows, position, pages * PAGE), self._pool
+            )
         return self._made[count, pages]()[:n]
 
 

@@ -167,8 +167,8 @@ def _sure(row: CompareRow, sides: Sequence[Side]) -> str:
     for side, bar in zip(sides, row.bars, strict=True):
         faults = [say(f"cmp_{name}", n=str(getattr(bar, name))) for name in FAULTS if getattr(bar, name)]
         if faults:
-            what = Both(", ".join(f.en for f in faults), ", ".join(f.ko for f in faults))
-            lines.append(say("cmp_fault", name=side.name, what=what))
+            en, ko = ", ".join(f.en for f in faults), ", ".join(f.ko for f in faults)
+            lines.append(Both(f"{side.name}: {en}", f"{side.name}: {ko}"))
     return "".join(f"<span>{both(line)}</span>" for line in lines)
 
 

@@ -108,7 +108,8 @@ def plan(ask: Ask, facts: Facts, name: str, most_tokens: int | None = None) -> P
     request = _request(ask, facts, name, prompt, most_tokens, "messages")
     max_tokens, room = request.max_tokens, facts.context - len(prompt)
     if budget is not None:  # known now how much there is to share out
-        budget = thought(ask.effort or "high", max_tokens, room, budget=ask.budget, modes=style.modes).budget
+        effort: Effort = "none" if ask.thinking is False else ask.effort or "high"
+        budget = thought(effort, max_tokens, room, budget=ask.budget, modes=style.modes).budget
     request = replace(
         request,
         images=images,

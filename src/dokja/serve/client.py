@@ -15,11 +15,11 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from dokja.engine.api import Event, Request
-from dokja.errors import DokjaError
+from dokja.serve.flight import EngineLost, Flight, lost
 from dokja.serve.process import EngineProcess
 from dokja.serve.wire import Ending, ending_from_wire, event_from_wire, request_to_wire
 
@@ -28,32 +28,6 @@ _TRIES = 3  # times that one request is started: it may itself be what kills the
 _LIVES = 5  # processes that may die one after another without finishing a request
 _OTHER = "The engine was replaced and does not write the same answer again. Ask again."
 _PAUSE = 0.5  # seconds before a process is started in place of one that could not be loaded
-
-
-class EngineLost(DokjaError):
-    """There is no engine to serve a request: it is stopping, or could not be started."""
-
-
-@dataclass(eq=False)
-class _Flight:
-    """A request on its way; `name` is what the engine calls it."""
-
-    name: str
-    request: Request
-    replay: bool
-    process: EngineProcess | None = None
-    items: list[Event | Ending] = field(default_factory=list)  # not yet taken by the reader
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    sent: list[int] = field(default_factory=list)  # tokens that the reader was given
-    skip: int = 0  # of them, those that a replay has still to repeat
-    tries: int = 0
-    done: bool = False
-
-    def put(self, item: Event | Ending) -> None:
-        if not self.done:
-            self.done = isinstance(item, Ending)
-            self.items.append(item)
-            self.wake.set()
 
 
 class EngineClient:
@@ -67,7 +41,7 @@ class EngineClient:
         self.restarts = 0
         self.replays = 0
         self._load, self._limits = dict(load), {"stuck_seconds": stuck_seconds, "load_seconds": load_seconds}
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._names = map(str, itertools.count())
         self._current: EngineProcess | None = None
         self._coming: EngineProcess | None = None  # of a swap
@@ -179,13 +153,13 @@ class EngineClient:
             ended = self._flights.get(name)
             if ended is not None and ended.process is process:
                 self._barren = 0
-                self._end(ended, _lost(_OTHER) if ended.skip else ending)
+                self._end(ended, lost(_OTHER) if ended.skip else ending)
 
-    def _pass_on(self, flight: _Flight, event: Event) -> None:
+    def _pass_on(self, flight: Flight, event: Event) -> None:
         if flight.skip:
             if flight.sent[-flight.skip] != event.token:
                 self._abort(flight)
-                self._end(flight, _lost(_OTHER))
+                self._end(flight, lost(_OTHER))
                 return
             flight.skip -= 1
             return
@@ -260,7 +234,7 @@ class EngineClient:
         if self._draining:
             raise EngineLost("The server is stopping and takes no more requests. Ask again later.")
         name = next(self._names)
-        self._flights[name] = flight = _Flight(name, request, replay)
+        self._flights[name] = flight = Flight(name, request, replay)
         timer = asyncio.get_running_loop().call_at(until, self._expire, flight) if until is not None else None
         try:
             self._submit(flight)
@@ -277,15 +251,15 @@ class EngineClient:
             self._abort(flight)
             self._forget(flight)
 
-    def _abort(self, flight: _Flight) -> None:
+    def _abort(self, flight: Flight) -> None:
         if not flight.done and flight.process is not None:
             flight.process.send({"abort": flight.name})
 
-    def _expire(self, flight: _Flight) -> None:
+    def _expire(self, flight: Flight) -> None:
         self._abort(flight)
         self._end(flight, Ending("error", message="The answer took longer than this server allows.", trouble="late"))
 
-    def _submit(self, flight: _Flight) -> None:
+    def _submit(self, flight: Flight) -> None:
         """Sends a request to the current process, or leaves it for the next one where there is none."""
         if self._current is None or not self._current.ready:
             return
@@ -293,25 +267,21 @@ class EngineClient:
         flight.process, flight.tries = self._current, flight.tries + 1
         self._current.send({"submit": request_to_wire(replace(flight.request, id=flight.name))})
 
-    def _end(self, flight: _Flight, ending: Ending) -> None:
+    def _end(self, flight: Flight, ending: Ending) -> None:
         flight.put(ending)
         self._forget(flight)
 
-    def _forget(self, flight: _Flight) -> None:
+    def _forget(self, flight: Flight) -> None:
         self._flights.pop(flight.name, None)
         if flight.process is not None:
             self._release(flight.process)
 
-    def _lose(self, flights: list[_Flight], sentence: str) -> None:
+    def _lose(self, flights: list[Flight], sentence: str) -> None:
         for flight in flights:
-            self._end(flight, _lost(sentence))
+            self._end(flight, lost(sentence))
 
     def _release(self, process: EngineProcess) -> None:
         """A process that is leaving goes when its last answer is written."""
         if process in self._leaving and not any(f.process is process for f in self._flights.values()):
             self._leaving.remove(process)
             self._later(process.close())
-
-
-def _lost(sentence: str) -> Ending:
-    return Ending("error", message=sentence, trouble="lost")

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from dokja.engine.packed_cache import files as packed_cache
+from dokja.engine.packed_cache import packed_dir
 from dokja.ledger.environment import cpu_flags, describe_environment
 
 CPU_SHAPES = ((512, 512, 512), (1024, 1024, 1024), (2048, 1024, 1024), (4096, 512, 2048))
@@ -70,6 +72,7 @@ def examine(folder: Path = Path("."), seconds: float = 0.5) -> dict[str, Any]:
         "compiler": next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None),
         "disk": {"free_bytes": shutil.disk_usage(folder).free, "write_mb_per_second": disk_write_speed(folder)},
         "bubblewrap": shutil.which("bwrap"),
+        "packed_weights": {"folder": str(packed_dir()), "bytes": [path.stat().st_size for path in packed_cache()]},
         "gpus": [_examine_gpu(i, seconds) for i in range(torch.cuda.device_count())],
     }
 

@@ -144,7 +144,7 @@ void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t po
         if (!o) continue;
         const bool last = g + 1 == m.G;
         for (int64_t h = g * shared; h < (g + 1) * shared; h++) {
-            const bool fetches = h == g * shared;
+            const bool fetches = h == g * shared && next != slot;  // what the row before has seen lies at hand
             vf q[NV], top = splat(-INFINITY), total = {}, acc[LANES][NV] = {}, lane;
             for (int c = 0; c < VW; c++) lane[c] = c;
             for (int c = 0; c < NV; c++) q[c] = load(qkv + h * K + c * VW) * (LOG2E / std::sqrt(float(K)));

@@ -27,7 +27,7 @@ from starlette.exceptions import HTTPException
 
 from dokja.errors import DokjaError
 from dokja.serve.asking import Refusal
-from dokja.serve.client import EngineLost
+from dokja.serve.flight import EngineLost
 from dokja.serve.limits import Busy
 from dokja.serve.wire import Ending
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.parser_inline import ParserInline
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -135,24 +136,38 @@ def _block_math(renderer: RendererHTML, tokens: Sequence[Token], i: int, options
     return f'<div class="maths">{mathml(tokens[i].content, True)}</div>'
 
 
-def _emphasis_after_hangul(parser: MarkdownIt) -> None:
+class _State(StateInline):
     """`**"말"**은` is meant bold. CommonMark wants a space between a closing mark that follows punctuation and a letter,
-    which Korean, with its particles, does not write; so a neighbour in a CJK script counts as a space there."""
-    scan = StateInline.scanDelims
+    which Korean, with its particles, does not write; so a neighbour in a CJK script counts as a space here."""
 
-    def scan_delims(state: StateInline, start: int, can_split_word: bool) -> Any:
-        found = scan(state, start, can_split_word)
-        if state.md is not parser or not can_split_word:
-            return found
-        end = start + found.length
-        before, after = state.src[start - 1 : start], state.src[end : end + 1]
-        if _cjk(after) and before and not before.isspace():
-            found.can_close = True
-        if _cjk(before) and after and not after.isspace():
-            found.can_open = True
+    def scanDelims(self, start: int, canSplitWord: bool) -> Any:
+        found = super().scanDelims(start, canSplitWord)
+        before, after = self.src[start - 1 : start], self.src[start + found.length : start + found.length + 1]
+        if canSplitWord and _cjk(after) and before and not before.isspace():
+            found = found._replace(can_close=True)
+        if canSplitWord and _cjk(before) and after and not after.isspace():
+            found = found._replace(can_open=True)
         return found
 
-    StateInline.scanDelims = scan_delims  # type: ignore[method-assign]
+
+class _Inline(ParserInline):
+    def parse(self, src: str, md: MarkdownIt, env: EnvType, tokens: list[Token]) -> list[Token]:
+        state = _State(src, md, env, tokens)
+        self.tokenize(state)
+        for rule in self.ruler2.getRules(""):
+            rule(state)
+        return state.tokens
+
+
+def _displayed(state: StateInline, silent: bool) -> bool:
+    """\\[ and \\] within a paragraph; the plugin knows them as blocks alone."""
+    end = state.src.find("\\]", state.pos + 2) if state.src.startswith("\\[", state.pos) else -1
+    if end < 0:
+        return False
+    if not silent:
+        state.push("math_inline_double", "math", 0).content = state.src[state.pos + 2 : end]
+    state.pos = end + 2
+    return True
 
 
 def _cjk(character: str) -> bool:
@@ -160,10 +175,12 @@ def _cjk(character: str) -> bool:
 
 
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+    parser = MarkdownIt("commonmark", {"html": False, "breaks": True})
+    parser.inline = _Inline()
+    parser.enable(["table", "strikethrough"])
     dollarmath_plugin(parser, allow_digits=False, double_inline=True)
     texmath_plugin(parser, delimiters="brackets")
-    _emphasis_after_hangul(parser)
+    parser.inline.ruler.before("escape", "displayed", _displayed)
     for name in ("math_inline", "math_single"):
         parser.add_render_rule(name, _inline_math)
     for name in ("math_block", "math_inline_double", "math_block_label", "math_block_eqno"):

@@ -87,9 +87,7 @@ def compare(answers: Sequence[tuple[str, str]], graders: Mapping[str, Callable[[
     """Grade (reference, answer) pairs with every grader. Nothing found counts as not right, as it scores."""
     says = [{name: grader(reference, answer) for name, grader in graders.items()} for reference, answer in answers]
     score = [{name: verdict is True for name, (verdict, _) in row.items()} for row in says]
-    differing = [
-        Disagreement(n, *answers[n], says[n]) for n, row in enumerate(score) if len(set(row.values())) > 1
-    ]
+    differing = [Disagreement(n, *answers[n], says[n]) for n, row in enumerate(score) if len(set(row.values())) > 1]
     return Agreement(
         answers=len(answers),
         right={name: sum(row[name] for row in score) for name in graders},

@@ -36,9 +36,16 @@ _MARKER = re.compile(
     r"[*_\s]*(?:[:：=]|\bis\b|은|는|이|가|→)[*_\s:：]*",
     re.IGNORECASE,
 )
-_LEAD = r"(?:[\s*_\"'`「『<\[({$]|\\(?:boxed|text|textbf|mathrm|mathbf|fbox)|(?:option|choice|letter|number|보기|선택지|번호)\b)*"
-_BACK = r"(?![A-Za-z0-9가-힣ㄱ-ㅎ])|(?=번|입니다|이다|이에요|예요|이며|이고|이므로|임|을|를|이|가|은|는|와|과|로|으로|다\b)"
-_LABEL = rf"(?:([A-Za-z])(?:{_BACK})|([{CIRCLED}])|(\d{{1,2}})(?![\d.]\d)(?:{_BACK})|([{_SYLLABLES}{_JAMO}])(?:{_BACK}))"
+_LEAD = (
+    r"(?:[\s*_\"'`「『<\[({$]|\\(?:boxed|text|textbf|mathrm|mathbf|fbox)"
+    r"|(?:option|choice|letter|number|보기|선택지|번호)\b)*"
+)
+_BACK = (
+    r"(?![A-Za-z0-9가-힣ㄱ-ㅎ])|(?=번|입니다|이다|이에요|예요|이며|이고|이므로|임|을|를|이|가|은|는|와|과|로|으로|다\b)"
+)
+_LABEL = (
+    rf"(?:([A-Za-z])(?:{_BACK})|([{CIRCLED}])|(\d{{1,2}})(?![\d.]\d)(?:{_BACK})|([{_SYLLABLES}{_JAMO}])(?:{_BACK}))"
+)
 _FIRST = re.compile(_LEAD + _LABEL)
 _ALSO = re.compile(
     r"[\s*_\"'`)\]}.번]*(?:,|/|&|·|\bor\b|\band\b|또는|혹은|이나|거나|나\s|과|와|및)[\s*_\"'`(\[{]*" + _LABEL,

@@ -3,7 +3,7 @@
 | reference | the program passes where |
 |---|---|
 | `{"tests": source, "entry": name, "prompt": head}` | the tests run to their end in one namespace with it |
-| `{"cases": [{"input": text, "output": text}]}` | every input, on standard input, yields the output, spaces at line ends aside |
+| `{"cases": [{"input": text, "output": text}]}` | every input yields its output, spaces at line ends aside |
 
 An answer that ends before its tests have ended did not pass them: the run's last word must be a secret that is made
 anew for every run and reaches it on standard input.

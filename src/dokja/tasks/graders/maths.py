@@ -77,7 +77,7 @@ def find_answer(answer: str) -> Found | None:
 
 
 def _last_formula(line: str) -> str:
-    """The formula in a line of words: what stands between the last pair of $ or \\( \\), or the number behind the last =."""
+    """The formula in a line of words: between the last pair of $ or \\( \\), or the number behind the last =."""
     inner = [a or b for a, b in re.findall(r"\$([^$]+)\$|\\\((.+?)\\\)", line)]
     if inner and not _MONEY.search(inner[-1]):
         return str(inner[-1])

@@ -19,7 +19,6 @@ from dokja.tasks.graders.tools import Tools
 from dokja.tasks.problem import Grade
 
 
-
 @dataclass(frozen=True)
 class Either:
     """References of two forms in one set: those with options are choices, the others mathematics."""

@@ -17,7 +17,7 @@ from typing import Any
 from dokja.tasks.sandbox import filter as calls
 
 _WORKER = Path(__file__).parent / "verify_worker.py"
-_INSIDE = Path(__file__).parent.parent / "sandbox"
+_INSIDE = Path(__file__).parent.parent / "sandbox" / "inside.py"
 
 
 class VerifyFailed(RuntimeError):

@@ -5,12 +5,15 @@ long (a time limit of its own would need SIGALRM and the main thread). Argument 
 """
 
 import contextlib
+import ctypes
 import json
 import resource
+import runpy
 import sys
+from typing import Any
 
 
-def main():
+def main() -> None:
     """Serve until standard input ends. The first line says the memory limit and the system calls to give up."""
     plan = json.loads(sys.stdin.readline())
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
@@ -18,20 +21,16 @@ def main():
     resource.setrlimit(resource.RLIMIT_AS, (plan["memory"], plan["memory"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if plan["filter"]:
-        import ctypes
-
-        sys.path.insert(0, plan["inside"])
-        from inside import install_filter
-
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(38, ctypes.c_ulong(1), 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, which a filter needs
-        install_filter(libc, bytes.fromhex(plan["filter"]))
+        runpy.run_path(plan["inside"])["install_filter"](libc, bytes.fromhex(plan["filter"]))
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing but answers goes out
     print(json.dumps({"ready": True}), file=out, flush=True)
     kinds = [LatexExtractionConfig(), ExprExtractionConfig()]
     for line in sys.stdin:
         asked = json.loads(line)
+        said: dict[str, Any]
         try:
             sides = [parse(asked[k], extraction_config=kinds, parsing_timeout=None) for k in ("gold", "answer")]
             if not sides[0]:

@@ -10,9 +10,9 @@
                 "reader": {"kind": "text", "question": "{question}", ...},
                 "prompt": "{question}\\n\\n...", "grader": {"name": "maths"}}]}
 
-`sha256` is of the text inside a `.gz`, null where the official file was never at hand to be hashed: then what is read is
-not pinned, and `Pack.unpinned` says so. A pack without data of its own names a `generator`, and one that only an agent
-can answer has `"agent": true`.
+`sha256` is of the text inside a `.gz`, null where the official file was never at hand to be hashed: what is read then
+is not pinned, and `Pack.unpinned` says so. A task without data of its own names a `generator`, and a pack that only an
+agent can answer has `"agent": true`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,19 @@ _KEYS = {
     "name", "version", "title", "citation", "source", "licence", "data", "sampling", "repeats", "tasks", "notes",
     "metric", "agent", "scoring",
 }  # fmt: skip
-_TASK_KEYS = {"name", "language", "files", "sha256", "items", "reader", "prompt", "system", "grader", "generator", "tags"}
+_TASK_KEYS = {
+    "name",
+    "language",
+    "files",
+    "sha256",
+    "items",
+    "reader",
+    "prompt",
+    "system",
+    "grader",
+    "generator",
+    "tags",
+}
 _SAMPLING_KEYS = {"temperature", "top_p", "max_tokens", "budget", "presence_penalty"}
 LANGUAGES = ("ko", "en")
 

@@ -25,8 +25,12 @@ from dokja.text.chat import Message
 
 _HERE = Path(__file__).parent
 _TOPS = (_HERE / "core", _HERE / "definitions")
-_GENERATORS = {"needle": "dokja.tasks.packs.long", "ruler": "dokja.tasks.packs.long", "csat": "dokja.tasks.packs.core.csat",
-               "tools": "dokja.tasks.packs.core.tools"}  # fmt: skip
+_GENERATORS = {
+    "needle": "dokja.tasks.packs.long",
+    "ruler": "dokja.tasks.packs.long",
+    "csat": "dokja.tasks.packs.core.csat",
+    "tools": "dokja.tasks.packs.core.tools",
+}
 """Generators by name; each module has `items(name, language, options) -> list[Item]`."""
 
 
@@ -130,12 +134,12 @@ def _read(
         raise DataError(missing(definition, task, data))
     rows, digest = read_rows(path)
     items = [
-        read_item(row, number, task.reader, path.parent)
-        for number, row in enumerate(rows)
-        if keeps(row, task.reader)
+        read_item(row, number, task.reader, path.parent) for number, row in enumerate(rows) if keeps(row, task.reader)
     ]
     if task.items is not None and len(items) != task.items:
-        raise DataError(f"{path} holds {len(items)} items of {task.name}, not {task.items}. Restore it from its source.")
+        raise DataError(
+            f"{path} holds {len(items)} items of {task.name}, not {task.items}. Restore it from its source."
+        )
     return items, digest
 
 
@@ -189,4 +193,3 @@ def _problem(id: str, name: str, task: TaskDefinition, item: Item, structured: b
         trace="",
         tags=task.tags + item.tags,
     )
-

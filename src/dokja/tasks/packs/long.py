@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dokja.errors import ConfigError
+from dokja.tasks.graders.instructions.prose import listed
 from dokja.tasks.korean import josa
 from dokja.tasks.packs.readers import Item
 
@@ -29,16 +30,21 @@ CHARACTERS = {"en": 4, "ko": 2}
 """to a token, by rule of thumb"""
 
 _PEOPLE = {
-    "en": "Ada Boris Clara Dmitri Elena Felix Greta Hugo Irene Jonas Karin Leon Mara Nils Olga Pablo Quentin Rosa Stefan Tilda".split(),
-    "ko": "민준 서연 도윤 지우 하준 서윤 은우 하은 시우 지민 유준 수아 예준 다은 주원 채원 지호 소율 건우 나은".split(),
+    "en": listed(
+        """Ada Boris Clara Dmitri Elena Felix Greta Hugo Irene Jonas Karin Leon Mara Nils Olga Pablo Quentin Rosa
+        Stefan Tilda"""
+    ),
+    "ko": listed(
+        """민준 서연 도윤 지우 하준 서윤 은우 하은 시우 지민 유준 수아 예준 다은 주원 채원 지호 소율 건우 나은"""
+    ),
 }  # fmt: skip
 _PLACES = {
-    "en": "harbour market library station orchard bakery museum bridge valley workshop garden lighthouse".split(),
-    "ko": "항구 시장 도서관 기차역 과수원 빵집 박물관 다리 골짜기 작업실 정원 등대".split(),
+    "en": listed("""harbour market library station orchard bakery museum bridge valley workshop garden lighthouse"""),
+    "ko": listed("""항구 시장 도서관 기차역 과수원 빵집 박물관 다리 골짜기 작업실 정원 등대"""),
 }
 _THINGS = {
-    "en": "lantern basket ladder kettle map violin wheel blanket compass jar rope clock".split(),
-    "ko": "등불 바구니 사다리 주전자 지도 바이올린 바퀴 담요 나침반 항아리 밧줄 시계".split(),
+    "en": listed("""lantern basket ladder kettle map violin wheel blanket compass jar rope clock"""),
+    "ko": listed("""등불 바구니 사다리 주전자 지도 바이올린 바퀴 담요 나침반 항아리 밧줄 시계"""),
 }
 _DAYS = {
     "en": ["in the morning", "before noon", "after lunch", "in the evening", "on a rainy day", "early in spring"],
@@ -49,8 +55,14 @@ _VERBS = {
     "ko": ["옮겼다", "고쳤다", "칠했다", "찾았다", "팔았다", "빌렸다"],
 }
 _KEYS = {
-    "en": "amber birch coral delta ember fjord glacier heron ivory jasper kelp lotus maple nectar onyx pearl quartz reed sable topaz umber violet willow zephyr".split(),
-    "ko": "호박 자작 산호 삼각 잿불 협만 빙하 왜가리 상아 벽옥 다시마 연꽃 단풍 꿀 마노 진주 석영 갈대 담비 황옥 흙빛 제비꽃 버들 산들".split(),
+    "en": listed(
+        """amber birch coral delta ember fjord glacier heron ivory jasper kelp lotus maple nectar onyx pearl quartz
+        reed sable topaz umber violet willow zephyr"""
+    ),
+    "ko": listed(
+        """호박 자작 산호 삼각 잿불 협만 빙하 왜가리 상아 벽옥 다시마 연꽃 단풍 꿀 마노 진주 석영 갈대 담비 황옥 흙빛
+        제비꽃 버들 산들"""
+    ),
 }  # fmt: skip
 
 
@@ -83,7 +95,9 @@ _ASK = {
 
 
 def _item(name: str, language: str, text: str, question: str, reference: list[str]) -> Item:
-    return Item(name, {"question": _ASK[language].format(text=text, question=question)}, reference, tags=tuple(name.split("-")))
+    return Item(
+        name, {"question": _ASK[language].format(text=text, question=question)}, reference, tags=tuple(name.split("-"))
+    )
 
 
 def _code(rng: random.Random) -> str:
@@ -154,7 +168,9 @@ def _words(rng: random.Random, language: str, tokens: int) -> tuple[str, str, li
     words += [rare[n % len(rare)] for n in range(room - len(words))]
     rng.shuffle(words)
     question = (
-        "Which three words stand most often in the list?" if language == "en" else "목록에 가장 자주 나오는 낱말 세 개는 무엇입니까?"
+        "Which three words stand most often in the list?"
+        if language == "en"
+        else "목록에 가장 자주 나오는 낱말 세 개는 무엇입니까?"
     )
     return ", ".join(words), question, common
 

@@ -19,7 +19,7 @@ _SUFFIXES = ("", ".gz", ".jsonl", ".jsonl.gz", ".json", ".csv", ".tsv", ".parque
 
 
 def find_data(definition: Definition, data: str | Path | None = None) -> Path:
-    """The folder with the files of a pack's first task. DataError, which says where to put them, where there is none."""
+    """The folder with the files of a pack's first task. DataError, which says where to put them, where they are not."""
     if data is not None and str(data).split(":")[0] == "hub":
         return _fetch(definition, str(data))
     task = next((t for t in definition.tasks if t.files), None)
@@ -73,7 +73,9 @@ def _fetch(definition: Definition, data: str) -> Path:
     """A snapshot of a data set from the hub, in the hub's own cache."""
     name = data.partition(":")[2] or definition.source.get("hub")
     if not name:
-        raise DataError(f"{definition.name} is on no hub that we know. Name it as --data hub:OWNER/NAME, or use a path.")
+        raise DataError(
+            f"{definition.name} is on no hub that we know. Name it as --data hub:OWNER/NAME, or use a path."
+        )
     if importlib.util.find_spec("huggingface_hub") is None:
         raise DataError("Fetching from the hub needs huggingface_hub: pip install huggingface_hub")
     from huggingface_hub import snapshot_download

@@ -46,7 +46,7 @@ class Item:
 
 
 def fill(template: str, fields: Mapping[str, Any]) -> str:
-    """`template` with its `{fields}`; braces elsewhere, and in the values, stay. DataError for a field that is missing."""
+    """`template` with its `{fields}`; braces elsewhere, and in values, stay. DataError for a field that is missing."""
 
     def value(match: re.Match[str]) -> str:
         if match.group(1) not in fields:
@@ -102,7 +102,9 @@ def _question(row: Row, reader: Mapping[str, Any]) -> str:
 def _options(row: Row, reader: Mapping[str, Any]) -> list[str]:
     named = reader["options"]
     if isinstance(named, list):
-        found = [row[name] for name in named if row.get(name) not in (None, "")] if reader.get("fields", True) else named
+        found = (
+            [row[name] for name in named if row.get(name) not in (None, "")] if reader.get("fields", True) else named
+        )
         return [str(option).strip() for option in found]
     found = row[named]
     if isinstance(found, str):
@@ -160,7 +162,11 @@ def _text(name: str, row: Row, reader: Mapping[str, Any]) -> Item:
     said = said.strip()
     if not said:
         raise ValueError("an empty answer")
-    return Item(name, {"question": _question(row, reader), "options": ""}, said.replace(",", "") if answer.get("number") else said)
+    return Item(
+        name,
+        {"question": _question(row, reader), "options": ""},
+        said.replace(",", "") if answer.get("number") else said,
+    )
 
 
 def _either(name: str, row: Row, reader: Mapping[str, Any]) -> Item:

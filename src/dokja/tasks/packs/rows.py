@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> tuple[list[Row], str]:
-    """The rows of a file and the SHA-256 of its text (for parquet, of the file). DataError for a file that is damaged."""
+    """The rows of a file and the SHA-256 of its text (for parquet, of the file). DataError for a damaged file."""
     name = path.name.removesuffix(".gz")
     try:
         raw = path.read_bytes()

@@ -133,7 +133,9 @@ def _fork_bomb(isolation: Isolation) -> Finding:
 def _endless(isolation: Isolation) -> list[Finding]:
     return [
         _fork_bomb(isolation),
-        _attack("memory bomb", f"x = []\nwhile len(x) < 4000: x.append(b'x' * (1 << 20))\nprint('{BREACH}')", isolation),
+        _attack(
+            "memory bomb", f"x = []\nwhile len(x) < 4000: x.append(b'x' * (1 << 20))\nprint('{BREACH}')", isolation
+        ),
         _attack("endless output", f"for _ in range(1 << 20): print('x' * 1000)\nprint('{BREACH}' * 100000)", isolation),
         _attack("endless time", f"import time\ntime.sleep(8)\nprint('{BREACH}')", isolation, _TIGHT),
         _attack(

@@ -4,7 +4,7 @@
 |---|---|---|
 | socket | "network is down" | no network, not even where no network namespace holds |
 | fork, vfork, clone of a process | "try again" where one process is allowed | no process outlives or multiplies |
-| clone with namespace flags, unshare, mount, ptrace, bpf, ... | killed | nothing that a solution needs, much that an attack does |
+| clone with namespace flags, unshare, mount, ptrace, bpf, ... | killed | no solution needs them |
 | kill and its kin, towards others | "not permitted" where no process namespace holds | others run under the same user |
 | clone3, io_uring, pidfd | "not implemented" | flags and targets behind pointers cannot be seen; libraries fall back |
 

@@ -5,12 +5,16 @@ cannot be put on ends the run with status SETUP_FAILED: a program never starts h
 imported: inside, there is none.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
 import resource
 import struct
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 SETUP_FAILED = 231
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP, _PR_SET_PDEATHSIG = 22, 38, 24, 1
@@ -26,23 +30,23 @@ _IOCTL_DEVICE = 0x8000
 _FILE_RIGHTS = 1 | 2 | 4 | 0x4000 | _IOCTL_DEVICE  # what a rule about a file, not a folder, may hold
 
 
-def _call(libc, *arguments):
+def _call(libc: ctypes.CDLL, *arguments: Any) -> None:
     if libc.syscall(*arguments) < 0:
         raise OSError(ctypes.get_errno(), f"system call {arguments[0]}")
 
 
-def _prctl(libc, *arguments):
+def _prctl(libc: ctypes.CDLL, *arguments: Any) -> None:
     words = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
     if libc.prctl(*words, *[ctypes.c_ulong(0)] * (5 - len(words))) != 0:
         raise OSError(ctypes.get_errno(), f"prctl {arguments[0]}")
 
 
-def landlock_abi(libc):
+def landlock_abi(libc: ctypes.CDLL) -> int:
     """The version of Landlock the kernel offers; 0 where there is none."""
-    return max(0, libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
+    return max(0, int(libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)))
 
 
-def landlock(libc, readable, writable):
+def landlock(libc: ctypes.CDLL, readable: Sequence[str], writable: Sequence[str]) -> None:
     """Forbid every file but these, TCP, and signals and abstract sockets out of this domain, as far as the ABI goes."""
     abi = landlock_abi(libc)
     rights = _RIGHTS_BY_ABI[min(abi, 5)]
@@ -63,7 +67,7 @@ def landlock(libc, readable, writable):
     os.close(rules)
 
 
-def drop_capabilities(libc):
+def drop_capabilities(libc: ctypes.CDLL) -> None:
     """Give up every capability, now and for whatever is executed."""
     for number in range(_CAPABILITIES):
         libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
@@ -71,14 +75,14 @@ def drop_capabilities(libc):
     _call(libc, _CAPSET[os.uname().machine], header, none)
 
 
-def install_filter(libc, code):
+def install_filter(libc: ctypes.CDLL, code: bytes) -> None:
     """Put on a seccomp filter, given as an array of sock_filter."""
     array = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(array))
     _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.create_string_buffer(program, len(program)))
 
 
-def dress(plan):
+def dress(plan: dict[str, Any]) -> None:
     """Everything of the plan but running the program. OSError where a part of it cannot be had."""
     libc = ctypes.CDLL(None, use_errno=True)
     for name, value in plan["limits"].items():
@@ -99,15 +103,13 @@ def dress(plan):
     if plan["filter"] is not None:
         code = bytes.fromhex(plan["filter"])
         if plan["own_pid_mark"] is not None:  # the filter was written before this process had a number
-            mark = struct.pack("=I", plan["own_pid_mark"])
-            code = b"".join(
-                code[i : i + 4] + (struct.pack("=I", os.getpid()) if code[i + 4 : i + 8] == mark else code[i + 4 : i + 8])
-                for i in range(0, len(code), 8)
-            )
+            mark, mine = (struct.pack("=I", number) for number in (plan["own_pid_mark"], os.getpid()))
+            words = [code[i : i + 4] for i in range(0, len(code), 4)]
+            code = b"".join(mine if n % 2 and word == mark else word for n, word in enumerate(words))
         install_filter(libc, code)
 
 
-def main():
+def main() -> None:
     """Read the plan, put it on, become the program."""
     with open(sys.argv[1], "rb") as file:
         plan = json.loads(file.read())

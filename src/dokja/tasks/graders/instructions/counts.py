@@ -7,12 +7,23 @@ from itertools import pairwise
 
 from dokja.tasks.graders.instructions import prose
 from dokja.tasks.graders.instructions.ifeval import Check
+from dokja.tasks.graders.instructions.prose import listed
 
 _CONJUNCTIONS = frozenset(["and", "but", "for", "nor", "or", "so", "yet"])
 _PRONOUNS = frozenset(
-    ["i", "me", "we", "us", "you", "he", "him", "she", "her", "it", "they", "them", "my", "mine", "our", "ours", "your", "yours", "his", "hers", "its", "their", "theirs", "myself", "ourselves", "yourself", "yourselves", "himself", "herself", "itself", "themselves", "this", "that", "these", "those", "who", "whom", "whose", "which", "what", "whoever", "whomever", "whatever", "whichever", "anybody", "anyone", "anything", "everybody", "everyone", "everything", "nobody", "nothing", "somebody", "someone", "something", "each", "either", "neither", "both", "all", "some", "any", "none"]
+    listed(
+        """i me we us you he him she her it they them my mine our ours your yours his hers its their theirs myself
+        ourselves yourself yourselves himself herself itself themselves this that these those who whom whose which
+        what whoever whomever whatever whichever anybody anyone anything everybody everyone everything nobody
+        nothing somebody someone something each either neither both all some any none"""
+    )
 )
-_NAMES = ["Emma", "Liam", "Sophia", "Jackson", "Olivia", "Noah", "Ava", "Lucas", "Isabella", "Mason", "Mia", "Ethan", "Charlotte", "Alexander", "Amelia", "Benjamin", "Harper", "Leo", "Zoe", "Daniel", "Chloe", "Samuel", "Lily", "Matthew", "Grace", "Owen", "Abigail", "Gabriel", "Ella", "Jacob", "Scarlett", "Nathan", "Victoria", "Elijah", "Layla", "Nicholas", "Audrey", "David", "Hannah", "Christopher", "Penelope", "Thomas", "Nora", "Andrew", "Aria", "Joseph", "Claire", "Ryan", "Stella", "Jonathan"]  # those that the instruction's own prompts list
+_NAMES = listed(
+    """Emma Liam Sophia Jackson Olivia Noah Ava Lucas Isabella Mason Mia Ethan Charlotte Alexander Amelia Benjamin
+        Harper Leo Zoe Daniel Chloe Samuel Lily Matthew Grace Owen Abigail Gabriel Ella Jacob Scarlett Nathan
+        Victoria Elijah Layla Nicholas Audrey David Hannah Christopher Penelope Thomas Nora Andrew Aria Joseph
+        Claire Ryan Stella Jonathan"""
+)  # those that the instruction's own prompts list
 _JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 
 
@@ -112,9 +123,7 @@ def alliteration(text: str) -> bool:
     for sentence in prose.sentences(text):
         firsts = [w[0] for w in (word.lstrip(prose.PUNCTUATION) for word in sentence.lower().split()) if w]
         same = [a == b for a, b in pairwise(firsts)]
-        inside = sum(
-            (n > 0 and same[n - 1]) or (n < len(same) and same[n]) for n in range(len(firsts))
-        )
+        inside = sum((n > 0 and same[n - 1]) or (n < len(same) and same[n]) for n in range(len(firsts)))
         if inside <= last:
             return False
         last = inside

@@ -11,9 +11,7 @@ from dokja.tasks.graders.instructions import counts, ifeval, korean, shapes, tas
 from dokja.tasks.graders.instructions.ifeval import Check, arguments
 from dokja.tasks.problem import Grade
 
-CHECKS: dict[str, Check] = (
-    ifeval.CHECKS | counts.CHECKS | words.CHECKS | shapes.CHECKS | tasks.CHECKS | korean.CHECKS
-)
+CHECKS: dict[str, Check] = ifeval.CHECKS | counts.CHECKS | words.CHECKS | shapes.CHECKS | tasks.CHECKS | korean.CHECKS
 """Every instruction by its id."""
 
 

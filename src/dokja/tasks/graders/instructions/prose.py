@@ -16,15 +16,36 @@ import string
 import unicodedata
 from collections import Counter
 
+
+def listed(text: str) -> list[str]:
+    """The words of a table."""
+    return text.split()
+
+
 STOP_WORDS = frozenset(
-    ["i", "me", "my", "myself", "we", "our", "ours", "ourselves", "you", "you're", "you've", "you'll", "you'd", "your", "yours", "yourself", "yourselves", "he", "him", "his", "himself", "she", "she's", "her", "hers", "herself", "it", "it's", "its", "itself", "they", "them", "their", "theirs", "themselves", "what", "which", "who", "whom", "this", "that", "that'll", "these", "those", "am", "is", "are", "was", "were", "be", "been", "being", "have", "has", "had", "having", "do", "does", "did", "doing", "a", "an", "the", "and", "but", "if", "or", "because", "as", "until", "while", "of", "at", "by", "for", "with", "about", "against", "between", "into", "through", "during", "before", "after", "above", "below", "to", "from", "up", "down", "in", "out", "on", "off", "over", "under", "again", "further", "then", "once", "here", "there", "when", "where", "why", "how", "all", "any", "both", "each", "few", "more", "most", "other", "some", "such", "no", "nor", "not", "only", "own", "same", "so", "than", "too", "very", "s", "t", "can", "will", "just", "don", "don't", "should", "should've", "now", "d", "ll", "m", "o", "re", "ve", "y", "ain", "aren", "aren't", "couldn", "couldn't", "didn", "didn't", "doesn", "doesn't", "hadn", "hadn't", "hasn", "hasn't", "haven", "haven't", "isn", "isn't", "ma", "mightn", "mightn't", "mustn", "mustn't", "needn", "needn't", "shan", "shan't", "shouldn", "shouldn't", "wasn", "wasn't", "weren", "weren't", "won", "won't", "wouldn", "wouldn't"]
+    listed(
+        """i me my myself we our ours ourselves you you're you've you'll you'd your yours yourself yourselves he him
+        his himself she she's her hers herself it it's its itself they them their theirs themselves what which who
+        whom this that that'll these those am is are was were be been being have has had having do does did doing a
+        an the and but if or because as until while of at by for with about against between into through during
+        before after above below to from up down in out on off over under again further then once here there when
+        where why how all any both each few more most other some such no nor not only own same so than too very s t
+        can will just don don't should should've now d ll m o re ve y ain aren aren't couldn couldn't didn didn't
+        doesn doesn't hadn hadn't hasn hasn't haven haven't isn isn't ma mightn mightn't mustn mustn't needn needn't
+        shan shan't shouldn shouldn't wasn wasn't weren weren't won won't wouldn wouldn't"""
+    )
 )
 _ABBREVIATIONS = frozenset(
-    ["mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "etc", "e.g", "i.e", "cf", "al", "fig", "no", "vol", "inc", "ltd", "co", "corp", "dept", "est", "gen", "col", "sgt", "capt", "lt", "rev", "hon", "gov", "sen", "rep", "u.s", "u.k", "u.n", "a.m", "p.m", "ph.d", "b.a", "m.a", "d.c", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "approx"]
+    listed(
+        """mr mrs ms dr prof sr jr st vs etc e.g i.e cf al fig no vol inc ltd co corp dept est gen col sgt capt lt rev
+        hon gov sen rep u.s u.k u.n a.m p.m ph.d b.a m.a d.c jan feb mar apr jun jul aug sep sept oct nov dec approx"""
+    )
 )
 _END = re.compile(r"([.!?…。！？]+[\"'”’)\]*_]*)(\s+|$)|([。！？]+[\"'”’」』)]*)")
 _WORD = re.compile(r"\w+", re.UNICODE)
-_TOKEN = re.compile(r"[A-Za-z](?:\.[A-Za-z])+\.?|\w+(?:[-./]\w+)*?(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|\w+(?:[-./,]\w+)*|[^\w\s]")
+_TOKEN = re.compile(
+    r"[A-Za-z](?:\.[A-Za-z])+\.?|\w+(?:[-./]\w+)*?(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|\w+(?:[-./,]\w+)*|[^\w\s]"
+)
 PUNCTUATION = string.punctuation
 
 
@@ -92,13 +113,21 @@ def syllables(word: str) -> int:
     if word in _SYLLABLES:
         return _SYLLABLES[word]
     count = len(_VOWEL_GROUPS.findall(word))
-    if (word.endswith("e") and not word.endswith(("le", "ee", "ye", "oe", "ie", "ue"))) or (word.endswith("le") and len(word) > 2 and word[-3] in "aeiouy"):
+    if (word.endswith("e") and not word.endswith(("le", "ee", "ye", "oe", "ie", "ue"))) or (
+        word.endswith("le") and len(word) > 2 and word[-3] in "aeiouy"
+    ):
         count -= 1
     elif word.endswith("ed") and len(word) > 3 and word[-3] not in "td":
         count -= word[-3] not in "aeiouy"
-    elif word.endswith("es") and len(word) > 3 and not word.endswith(("ses", "zes", "ces", "ges", "xes", "ches", "shes", "ies")):
+    elif (
+        word.endswith("es")
+        and len(word) > 3
+        and not word.endswith(("ses", "zes", "ces", "ges", "xes", "ches", "shes", "ies"))
+    ):
         count -= word[-3] not in "aeiouyl" or word[-4] in "aeiouy"
-    count += len(re.findall(r"i[ao](?!u)|eo|ua(?=[^r])|uo|iu|ying\b", word)) - len(re.findall(r"[tscg]i[ao]|people|geo(?=us)|gua|qua|quo", word))
+    count += len(re.findall(r"i[ao](?!u)|eo|ua(?=[^r])|uo|iu|ying\b", word)) - len(
+        re.findall(r"[tscg]i[ao]|people|geo(?=us)|gua|qua|quo", word)
+    )
     return max(1, count)
 
 
@@ -151,7 +180,9 @@ def language(text: str) -> str | None:
     if scripts["ja"]:  # Japanese mixes kana with characters that Chinese has as well
         scripts["ja"] += scripts.pop("zh", 0)
     top = scripts.most_common(1)[0][0]
-    choices = _FAMILIES.get(top) or (tuple(k for k in _SMALL_WORDS if k not in sum(_FAMILIES.values(), ())) if top == "latin" else None)
+    choices = _FAMILIES.get(top) or (
+        tuple(k for k in _SMALL_WORDS if k not in sum(_FAMILIES.values(), ())) if top == "latin" else None
+    )
     if choices is None:
         return top
     seen = Counter(w.lower() for w in re.findall(r"[^\W\d_]+(?:[\u0900-\u097f]*)", text))

@@ -118,7 +118,10 @@ def sentences_then_bullets(text: str) -> bool:
 
 def title_case(text: str) -> bool:
     """No word all in small letters: the official check knows no minor words."""
-    return not any(t[0].isalpha() and t[0].islower() and (len(t) == 1 or t[1:].islower() or t[1:].isupper()) for t in prose.tokens(text))
+    return not any(
+        t[0].isalpha() and t[0].islower() and (len(t) == 1 or t[1:].islower() or t[1:].isupper())
+        for t in prose.tokens(text)
+    )
 
 
 def template(text: str) -> bool:

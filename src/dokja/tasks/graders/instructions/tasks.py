@@ -10,8 +10,13 @@ from itertools import pairwise
 
 from dokja.tasks.graders.instructions import prose
 from dokja.tasks.graders.instructions.ifeval import Check
+from dokja.tasks.graders.instructions.prose import listed
 
-_CAPITALS = ["Reykjavik", "Helsinki", "Oslo", "Tallinn", "Stockholm", "Riga", "Moscow", "Copenhagen", "Vilnius", "Minsk", "Dublin", "Berlin", "Amsterdam", "Warsaw", "London", "Brussels", "Prague", "Luxembourg", "Paris", "Vienna", "Bratislava", "Budapest", "Vaduz", "Chisinau", "Bern", "Ljubljana", "Zagreb"]  # north of 45 degrees, from north to south
+_CAPITALS = listed(
+    """Reykjavik Helsinki Oslo Tallinn Stockholm Riga Moscow Copenhagen Vilnius Minsk Dublin Berlin Amsterdam
+        Warsaw London Brussels Prague Luxembourg Paris Vienna Bratislava Budapest Vaduz Chisinau Bern Ljubljana
+        Zagreb"""
+)  # north of 45 degrees, from north to south
 _AFRICA = 52  # lines from Zimbabwe on that are enough
 
 
@@ -87,7 +92,9 @@ def special_character(text: str) -> bool:
         return False
     head = [cell.strip().strip('"') for cell in rows[0]]
     quoted = re.findall(r'"([^"\n]*)"', "\n".join(text.strip().split("\n")[1:]))
-    return head == ["ProductID", "Category", "Brand", "Price", "Stock"] and any(re.search(r"[^\w\s]", q) for q in quoted)
+    return head == ["ProductID", "Category", "Brand", "Price", "Stock"] and any(
+        re.search(r"[^\w\s]", q) for q in quoted
+    )
 
 
 def quoted_fields(text: str) -> bool:

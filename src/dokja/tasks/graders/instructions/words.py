@@ -7,13 +7,27 @@ from itertools import pairwise
 
 from dokja.tasks.graders.instructions import prose
 from dokja.tasks.graders.instructions.ifeval import Check
+from dokja.tasks.graders.instructions.prose import listed
 
 _PRIMES = frozenset(n for n in range(2, 100) if all(n % d for d in range(2, n)))
 _CONSONANTS = "bcdfghjklmnpqrstvwxyz"
 # Openings that are verbs: imperatives and auxiliaries, and forms that endings tell. NLTK's tagger is not at hand.
 _VERBS = frozenset(
-    ["be", "am", "is", "are", "was", "were", "do", "does", "did", "have", "has", "had", "can", "could", "may", "might", "must", "shall", "should", "will", "would", "let", "go", "get", "make", "take", "give", "see", "look", "find", "use", "try", "think", "consider", "imagine", "picture", "explore", "discover", "learn", "start", "begin", "create", "build", "write", "read", "say", "tell", "ask", "answer", "explain", "describe", "discuss", "analyze", "compare", "choose", "decide", "keep", "hold", "put", "set", "run", "walk", "turn", "move", "bring", "follow", "help", "show", "note", "remember", "forget", "ensure", "identify", "determine", "understand", "know", "believe", "feel", "hear", "listen", "speak", "call", "come", "leave", "stay", "stand", "sit", "wait", "watch", "add", "apply", "avoid", "break", "buy", "sell", "change", "check", "clean", "close", "open", "cut", "draw", "eat", "drink", "fall", "fill", "focus", "gather", "grow", "include", "increase", "reduce", "join", "jump", "live", "love", "meet", "mix", "need", "offer", "pay", "play", "prepare", "prevent", "provide", "pull", "push", "reach", "recall", "return", "save", "send", "share", "spend", "step", "stop", "study", "teach", "throw", "touch", "travel", "understand", "visit", "want", "wear", "win", "work", "welcome", "embrace", "dive", "delve", "prove", "solve", "simplify", "substitute", "calculate", "compute", "evaluate", "integrate", "differentiate", "define", "implement", "install", "develop", "design", "plan", "recognize", "realize", "reflect", "unleash", "experience", "envision", "enter", "meet", "combine", "divide", "multiply", "arrange", "organize", "list", "name", "sort", "select", "establish", "transform", "navigate", "craft", "generate", "assume", "suppose", "given", "depends", "yes"]
-) - {"yes", "given"}  # fmt: skip
+    listed(
+        """be am is are was were do does did have has had can could may might must shall should will would let go get
+        make take give see look find use try think consider imagine picture explore discover learn start begin
+        create build write read say tell ask answer explain describe discuss analyze compare choose decide keep hold
+        put set run walk turn move bring follow help show note remember forget ensure identify determine understand
+        know believe feel hear listen speak call come leave stay stand sit wait watch add apply avoid break buy sell
+        change check clean close open cut draw eat drink fall fill focus gather grow include increase reduce join
+        jump live love meet mix need offer pay play prepare prevent provide pull push reach recall return save send
+        share spend step stop study teach throw touch travel understand visit want wear win work welcome embrace
+        dive delve prove solve simplify substitute calculate compute evaluate integrate differentiate define
+        implement install develop design plan recognize realize reflect unleash experience envision enter meet
+        combine divide multiply arrange organize list name sort select establish transform navigate craft generate
+        assume suppose given depends yes"""
+    )
+) - {"yes", "given"}
 _VERB_ENDING = re.compile(r"(?:ing|ed|ize|ise|ify)$")
 
 

@@ -10,6 +10,6 @@
 | long | 28 + 28 | `packs.long` | the answer found by search in the text |
 | safety | 20 + 20 | hand | a good and a bad answer, kept beside |
 
-Korean and English items of maths, code, tools and long are the same in two languages, so that their difference is one of
+Korean and English items of maths, code and tools are the same ones in two languages, so that a difference is one of
 language alone.
 """

@@ -4,6 +4,8 @@ Each topic draws its numbers, says the problem in both languages, solves it by f
 way (counting, summing, sampling). Problems and numbers are our own.
 """
 
+# ruff: noqa: E501 - tables of sentences in two languages
+
 from __future__ import annotations
 
 import hashlib
@@ -13,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from typing import Any
 
 from dokja.tasks.korean import particle
@@ -84,7 +86,7 @@ def _variance(p: Numbers) -> float:
 
 def _count_sine(p: Numbers) -> int:
     f = [math.sin(p["k"] * x) - 1 / 2 for x in (2 * math.pi * (n + 0.37) / 20011 for n in range(20011))]
-    return sum(a * b < 0 for a, b in zip(f, f[1:], strict=False))
+    return sum(a * b < 0 for a, b in pairwise(f))
 
 
 def _perimeter(p: Numbers) -> float:
@@ -319,6 +321,11 @@ def items(name: str, language: str, options: Mapping[str, Any]) -> list[Item]:
         text = (topic.korean if language == "ko" else topic.english).format(**shown)
         text = _ONE.sub("", text.replace("- -", "+ ").replace("+ 0x ", "").replace("- 0x ", ""))
         found.append(
-            Item(topic.name.replace(" ", "-"), {"question": text}, str(topic.solve(numbers)), tags=(topic.part, topic.name))
+            Item(
+                topic.name.replace(" ", "-"),
+                {"question": text},
+                str(topic.solve(numbers)),
+                tags=(topic.part, topic.name),
+            )
         )
     return found

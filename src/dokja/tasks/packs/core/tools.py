@@ -13,6 +13,8 @@ converter of units. Carried out, the right calls leave it in the state that the 
 | none | no call: the request needs none, or no tool can do it |
 """
 
+# ruff: noqa: E501 - tables of sentences in two languages
+
 from __future__ import annotations
 
 import json
@@ -77,7 +79,12 @@ def _r(kind: str, english: str, korean: str, calls: Any, state: dict[str, Any]) 
 
 
 _PEN, _PAPER, _CABLE, _BOX = ("pens", "펜"), ("paper", "종이"), ("cables", "케이블"), ("boxes", "상자")
-_MEET, _LUNCH, _REVIEW, _VISIT = ("team meeting", "팀 회의"), ("lunch", "점심"), ("design review", "설계 검토"), ("factory visit", "공장 방문")
+_MEET, _LUNCH, _REVIEW, _VISIT = (
+    ("team meeting", "팀 회의"),
+    ("lunch", "점심"),
+    ("design review", "설계 검토"),
+    ("factory visit", "공장 방문"),
+)
 _HANA, _JUN = ("Hana", "하나"), ("Jun", "준")
 
 REQUESTS: tuple[Request, ...] = (
@@ -167,7 +174,8 @@ def tool_list(language: str) -> str:
     lines = []
     for name, (english, korean, arguments) in _TOOLS.items():
         properties = {
-            key: {"type": kind, "description": ko if language == "ko" else en} for key, (kind, en, ko, _) in arguments.items()
+            key: {"type": kind, "description": ko if language == "ko" else en}
+            for key, (kind, en, ko, _) in arguments.items()
         }
         required = [key for key, (_, _, _, needed) in arguments.items() if needed]
         schema = {"type": "object", "properties": properties, "required": required}
