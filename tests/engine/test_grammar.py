@@ -14,7 +14,8 @@ import official_small
 import pytest
 
 from dokja.engine.api import Request
-from dokja.engine.grammar import Grammar, Grammars
+from dokja.engine.grammar import Grammars
+from dokja.engine.rules import Grammar
 from dokja.errors import ConfigError, DataError
 from dokja.text.tokenizer import train_tokenizer
 
@@ -369,7 +370,8 @@ def test_nothing_needs_llguidance_until_a_grammar_is_asked_for():
 import sys
 sys.modules["llguidance"] = None
 import dokja.engine.engine
-from dokja.engine.grammar import Grammar, Grammars
+from dokja.engine.grammar import Grammars
+from dokja.engine.rules import Grammar
 from dokja.errors import ConfigError
 try:
     Grammars(None, 10).matcher(Grammar.json_object(), (1,))

@@ -1,5 +1,6 @@
 """Few bits through torch's own kernels: for every family the scores are those of the rounded matrices."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from dokja.engine.api import Request
 from dokja.engine.engine import Engine
 from dokja.engine.load import load_few_bits
 from dokja.engine.lowbit import LowBit, LowBitDecoder, Rounded
+from dokja.judge.run import judge_model
 from dokja.model.decoder import Decoder
 from dokja.model.families import export
 from dokja.model.spec import ModelSpec
 from dokja.text.images import Patches
+from dokja.text.tokenizer import train_tokenizer
 
 EACH = pytest.mark.parametrize("name", SPECS)
 BITS = pytest.mark.parametrize("bits", ["int8", "int4"])
@@ -130,6 +133,20 @@ def test_bf16_is_an_ordinary_decoder(tmp_path: Path) -> None:
     export(made.spec, weights(made), tmp_path, SPECIAL)
     got, _ = load_few_bits(tmp_path, "bf16")
     assert type(got) is Decoder and got.embed.dtype == torch.bfloat16
+
+
+def test_the_judge_says_in_what_the_weights_were_kept(tmp_path: Path) -> None:
+    read = train_tokenizer(["a word or two and a word more 12"] * 3, 270)
+    made = model(replace(SPECS["exaone4 mtp"], vocab=read.vocab_size, context=640))
+    export(made.spec, weights(made), tmp_path, SPECIAL)
+    read.save(tmp_path)
+    asked = dict(tasks=("addsub",), languages=("en",), per_cell=1, max_tokens=8, modes=("direct",))
+    judged = judge_model(tmp_path, **asked, weights="int4", draft=2)
+    assert judged.folder.name.endswith("-int4") and judged.summary.settings["weights"] == "int4"
+    assert {r.sampling.weights for r in judged.records} == {"int4"}
+    plain = judge_model(tmp_path, **asked)
+    assert plain.folder != judged.folder and {r.sampling.weights for r in plain.records} == {"fp32"}
+    assert [r.raw for r in plain.records] != [r.raw for r in judged.records]
 
 
 def test_without_a_compiler_the_same_shapes_are_served(monkeypatch) -> None:

@@ -138,8 +138,8 @@ def test_a_grader_that_raises_is_counted_as_such(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"model_sha256": "1" * 64}, {"temperature": 0.7}, {"seed": 3}, {"n": 2}],
-    ids=["model", "sampling", "seed", "suite"],
+    [{"model_sha256": "1" * 64}, {"temperature": 0.7}, {"weights": "int8"}, {"seed": 3}, {"n": 2}],
+    ids=["model", "sampling", "weights", "seed", "suite"],
 )
 def test_records_of_another_origin_are_refused_with_a_sentence(tmp_path, change):
     judge(ScriptedEngine(good), tmp_path)

@@ -16,7 +16,7 @@ from random_schemas import pattern, schema
 from dokja.engine.answers import closing_ids, read_answer, stop_ids
 from dokja.engine.api import Completion, Request
 from dokja.engine.engine import Engine
-from dokja.engine.grammar import Grammar
+from dokja.engine.rules import Grammar
 from dokja.model.decoder import Decoder
 from dokja.model.spec import MtpSpec
 from dokja.text.chat import Message

@@ -217,6 +217,32 @@ def test_killing_the_engine_is_not_seen_in_an_answer(server: Process) -> None:
     assert server.engine() != pid
 
 
+def test_only_the_engine_process_loads_torch(server: Process) -> None:
+    assert "libtorch" not in Path(f"/proc/{server.popen.pid}/maps").read_text()
+    assert "libtorch" in Path(f"/proc/{server.engine()}/maps").read_text()
+
+
+def test_models_are_loaded_again_under_running_answers(server: Process) -> None:
+    how = {"max_tokens": 1200, "seed": 4, "logit_bias": {"2": -100}}
+    calm, before = said(chat(server, **how)), server.engine()
+    done: list[Any] = []
+    thread = threading.Thread(target=lambda: done.append(said(chat(server, **how))))
+    thread.start()
+    server.popen.send_signal(signal.SIGHUP)
+    thread.join(60)
+    assert done[0].content == calm.content
+    for _ in range(600):
+        if any("loaded again" in line for line in server.errors):
+            break
+        time.sleep(0.05)
+    assert said(chat(server, **how)).content == calm.content
+    for _ in range(200):
+        if not Path(f"/proc/{before}").exists():
+            break
+        time.sleep(0.05)
+    assert server.engine() != before
+
+
 def test_sigterm_finishes_what_runs_and_refuses_what_is_new(tmp_path: Path) -> None:
     process = Process(f"tiny={checkpoint(tmp_path)}", "--max-tokens", "1500")
     done: list[Any] = []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dokja.engine.api import Event, Request
-from dokja.engine.grammar import Grammar
+from dokja.engine.rules import Grammar
 from dokja.serve.wire import (
     Ending,
     Unpacker,

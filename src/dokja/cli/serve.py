@@ -37,10 +37,12 @@ def serve(
     seconds: Annotated[float, typer.Option(min=1, help="The longest time of one answer.")] = 600.0,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of one answer.")] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that answers have to finish when it is stopped.")] = 60.0,
-    log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and answers too.")] = False,
+    log_text: Annotated[bool, typer.Option("--log-text", help="Log what models are asked as well.")] = False,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
 ) -> None:
-    """Serve models at http://HOST:PORT/v1 until Ctrl-C. Thinking, tools, JSON and images as the model can."""
+    """Serve models at http://HOST:PORT/v1 until Ctrl-C; SIGHUP loads the models again.
+
+    Thinking, tools, JSON and images as the model can."""
     named = dict(_named(text, runs) for text in models)
     if len(named) < len(models):
         raise ConfigError("Two models have the same name. Name them apart: NAME=FOLDER.")

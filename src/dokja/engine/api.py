@@ -18,7 +18,7 @@ from dokja.errors import ConfigError
 from dokja.text.images import Patches
 
 if TYPE_CHECKING:
-    from dokja.engine.grammar import Grammar
+    from dokja.engine.rules import Grammar
 
 Finish = Literal["stop", "length", "abort"]
 """Why an answer ended: at one of its stop tokens or stop strings, at `max_tokens` or the end of the context, or because

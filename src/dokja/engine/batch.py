@@ -39,7 +39,7 @@ class Scheduled(Running):
     names: Names | None = None
     sight: Sight | None = None
     key: object = None
-    """Equal for equal texts and images, while it is being read."""
+    """Equal for equal texts and images; None until the text is made."""
     followers: list[Scheduled] = field(default_factory=list)
     """Those with the same text, which wait for it to be read."""
     leader: Scheduled | None = None

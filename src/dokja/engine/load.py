@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,12 +115,14 @@ def load_engine(
     """
     folder = find_folder(path)
     _check_weights(folder)
-    if weights:
-        model, sha256 = load_few_bits(folder, weights, device)
-        dtype = torch.bfloat16
-    else:  # read only: the native path need not look for changes
-        model, sha256 = load_decoder(folder, dtype).requires_grad_(False), Source(folder).sha256
-    tokenizer = Tokenizer.load(folder, imported=True)
+    with ThreadPoolExecutor(1) as beside:  # a large vocabulary takes as long to read as packed weights
+        reading = beside.submit(Tokenizer.load, folder, imported=True)
+        if weights:
+            model, sha256 = load_few_bits(folder, weights, device)
+            dtype = torch.bfloat16
+        else:  # read only: the native path need not look for changes
+            model, sha256 = load_decoder(folder, dtype).requires_grad_(False), Source(folder).sha256
+        tokenizer = reading.result()
     if tokenizer.vocab_size > model.spec.vocab:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and its model only {model.spec.vocab}. "

@@ -61,9 +61,9 @@ class Schedule:
     def _begin(self, s: Scheduled) -> bool:
         """Gives a sequence a row and what others have read for it; False where it has to wait for pages."""
         request, first = s.request, s.names is None
-        s.text = [*request.prompt, *s.tokens]
-        s.key = (tuple(s.text), request.images)
-        s.at = 0
+        if s.key is None:
+            s.text = [*request.prompt, *s.tokens]
+            s.key = (tuple(s.text), request.images)
         if (leader := self._leaders.get(s.key)) is not None:
             if not self._fits(1):
                 return False
@@ -206,7 +206,7 @@ class Schedule:
             s.followers = []
         else:
             self._batch.leave(self._batch.number_of(s))
-            s.text, s.at = [*s.request.prompt, *s.tokens], s.length - 1
+            s.text, s.at, s.key = [*s.request.prompt, *s.tokens], s.length - 1, None
         if s.state != "following":
             self._tell(s)
             self._cache.release(s.row)

@@ -15,6 +15,7 @@ from typing import Any
 from dokja.engine.answers import encode_rendered, thought_fields
 from dokja.engine.api import Request
 from dokja.engine.effort import Effort, thought
+from dokja.engine.rules import Grammar
 from dokja.errors import DokjaError
 from dokja.serve.calls import call_schema, forced_beginning, tool_names
 from dokja.serve.facts import Facts
@@ -65,7 +66,7 @@ class Forced:
     segments: tuple[Segment, ...]
     stop: tuple[int, ...]
     stop_text: tuple[str, ...]
-    grammar: Any
+    grammar: Grammar | None
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,7 @@ def _wanted(ask: Ask, facts: Facts) -> tuple[bool, int | None]:
     return style.thinking if ask.thinking is None else ask.thinking, None
 
 
-def _answer_grammar(ask: Ask, tools: Tools, lead: str) -> Any:
-    from dokja.engine.grammar import Grammar
-
+def _answer_grammar(ask: Ask, tools: Tools, lead: str) -> Grammar:
     if tools:
         raise Refusal(
             "A response_format binds the whole answer, so no tool could be called. Leave out tools, or set tool_choice "
@@ -189,8 +188,6 @@ def _forced(ask: Ask, tools: Tools, facts: Facts, lead: str) -> Forced:
     segments = (Segment(lead, False), Segment(CALL, True), Segment(beginning, False))
     grammar = None
     if style.calls == "json":
-        from dokja.engine.grammar import Grammar
-
         grammar = Grammar.json_schema(call_schema(tools))
     ends = (specials[CALL_END],) if CALL_END in specials else ()
     return Forced(tuple(s for s in segments if s.text), (*ends, *facts.stops), () if ends else (CALL_END,), grammar)

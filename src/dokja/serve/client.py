@@ -125,6 +125,10 @@ class EngineClient:
             self._leaving.append(old)
             self._release(old)
 
+    async def reload(self) -> None:
+        """`swap` to what lies at the same place by now, such as a run's newest checkpoint."""
+        await self.swap(self._load)
+
     async def _spawn(self, load: Mapping[str, Any], life: int = 0) -> EngineProcess:
         process = EngineProcess(
             load,

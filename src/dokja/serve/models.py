@@ -29,6 +29,10 @@ class Model:
             self._facts, self._info = Facts.from_info(self.client.info), self.client.info
         return self._facts
 
+    async def read_facts(self) -> None:
+        """Reads `facts` beside the event loop: a large tokenizer takes a second."""
+        await asyncio.to_thread(lambda: self.facts)
+
     @property
     def slots(self) -> int:
         """Answers that are written at once."""
@@ -59,6 +63,14 @@ class Models:
         """Loads all of them, one after the other: they share the machine. Raises EngineLost for what fails."""
         for model in self:
             await model.client.start()
+            await model.read_facts()
+
+    async def reload(self) -> None:
+        """Loads every model again from where it lies, one after the other, and lets nobody notice. Raises EngineLost
+        for the first one that cannot be; it goes on as it was."""
+        for model in self:
+            await model.client.reload()
+            await model.read_facts()
 
     async def stop(self, deadline: float) -> None:
         """Lets what runs finish for `deadline` seconds, then ends the engines."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from dokja.errors import ConfigError
+from dokja.errors import ConfigError, DokjaError
 from dokja.serve.api.app import LOOPBACK, make_app
 from dokja.serve.api.state import Server
 
+_log = logging.getLogger("dokja.serve")
 _KEEP_ALIVE = 75  # seconds; clients keep connections for about a minute
 
 
@@ -59,7 +61,7 @@ async def run(
     """Serves until a signal says to stop. Raises EngineLost where a model cannot be loaded."""
     host = sock.getsockname()[0]
     app = make_app(server, LOOPBACK if server.keys is None and is_loopback(host) else None)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=_KEEP_ALIVE)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=_KEEP_ALIVE)
     http, stopping = _Http(config), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -71,6 +73,14 @@ async def run(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        if not reloads and not server.draining:
+            reloads.add(task := asyncio.create_task(_reload(server)))
+            task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     serving = asyncio.create_task(http.serve([sock]))
     loading = asyncio.create_task(server.models.start())
     told = asyncio.create_task(stopping.wait())
@@ -92,6 +102,14 @@ async def run(
         await server.models.stop(0)
         http.should_exit = True
         await serving
+
+
+async def _reload(server: Server) -> None:
+    try:
+        await server.models.reload()
+        _log.warning("The models were loaded again.")
+    except DokjaError as error:
+        _log.warning("The models could not be loaded again: %s", error)
 
 
 async def _forced(http: uvicorn.Server) -> None:

@@ -25,6 +25,7 @@ import msgpack
 import numpy as np
 
 from dokja.engine.api import Event, Finish, Request
+from dokja.engine.rules import Grammar
 from dokja.text.images import Patches
 
 Trouble = Literal["refused", "lost", "late"]
@@ -96,8 +97,6 @@ def request_from_wire(raw: Mapping[str, Any]) -> Request:
             for i in values["images"]
         )
     if "grammar" in values:
-        from dokja.engine.grammar import Grammar
-
         values["grammar"] = Grammar(**values["grammar"])
     return Request(**values)
 

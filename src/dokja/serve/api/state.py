@@ -25,6 +25,8 @@ class Server:
     keys: Keys | None = None
     log_text: bool = False
     draining: bool = False
+    doors: tuple[str, ...] = ()
+    """Beginnings of paths that ask for keys in their own way, as pages do."""
 
     async def check_quota(self, grant: Grant) -> None:
         """Raises Busy where the key has used what it may."""

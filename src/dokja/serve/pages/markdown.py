@@ -8,7 +8,9 @@ what comes out passes a sanitiser that knows only the tags made here.
 
 from __future__ import annotations
 
+import contextlib
 import html
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,16 +63,16 @@ class Blocks:
 
     def push(self, text: str) -> None:
         """The text has grown by this much."""
-        self.tail += text
+        self.tail += text.replace("\r", "")
         whole = self.tail.rfind("\n") + 1  # a line that is not over yet may turn out to be anything
         if "\n" not in text or not whole:
             return
         starts = _starts(self.tail[:whole])
         if len(starts) > 1:
-            lines = self.tail.splitlines(keepends=True)
+            lines = [line + "\n" for line in self.tail.split("\n")]
             edges = [0, *starts[1:]]
-            self.done += [render("".join(lines[a:b])) for a, b in zip(edges, edges[1:], strict=False)]
-            self.tail = "".join(lines[edges[-1] :])
+            self.done += [render("".join(lines[a:b])) for a, b in itertools.pairwise(edges)]
+            self.tail = "".join(lines[edges[-1] :])[:-1]
 
     @property
     def open_html(self) -> str:
@@ -102,10 +104,8 @@ def _fence(renderer: RendererHTML, tokens: Sequence[Token], i: int, options: Opt
     language = tokens[i].info.split()[0][:24] if tokens[i].info.split() else ""
     inside = html.escape(code)
     if language and len(code) <= COLOURED:
-        try:
+        with contextlib.suppress(ClassNotFound):
             inside = highlight(code, get_lexer_by_name(language, stripnl=False), HtmlFormatter(nowrap=True))
-        except ClassNotFound:
-            pass
     copy = '<button class="copy-code" type="button"></button>'
     head = f'<div class="code-head"><span>{html.escape(language)}</span>{copy}</div>'
     return f'<div class="code">{head}<pre><code>{inside}</code></pre></div>'
@@ -137,8 +137,8 @@ def _block_math(renderer: RendererHTML, tokens: Sequence[Token], i: int, options
 
 
 class _State(StateInline):
-    """`**"말"**은` is meant bold. CommonMark wants a space between a closing mark that follows punctuation and a letter,
-    which Korean, with its particles, does not write; so a neighbour in a CJK script counts as a space here."""
+    """`**"말"**은` is meant bold. CommonMark wants a space between a letter and a closing mark that follows
+    punctuation. Korean with its particles has none, so a neighbour in a CJK script counts as a space here."""
 
     def scanDelims(self, start: int, canSplitWord: bool) -> Any:
         found = super().scanDelims(start, canSplitWord)

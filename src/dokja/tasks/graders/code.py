@@ -95,7 +95,8 @@ def _complete(answer: str, reference: dict[str, Any]) -> str | None:
     if head:
         body = found if found is not None else answer.strip("\n")
         for text in (body, _FENCE.sub(r"\2", answer)):
-            for lead in ("", "    "):
+            first = next((line for line in text.split("\n") if line.strip()), "")
+            for lead in ("",) if first[:1].isspace() else ("    ", ""):
                 whole = head + "\n".join(lead + line if line.strip() else line for line in text.split("\n"))
                 if _tree(whole) is not None:
                     return whole

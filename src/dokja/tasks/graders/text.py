@@ -7,9 +7,13 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dokja.tasks.extract import final_part, tidy
+from dokja.tasks.extract import tidy
 from dokja.tasks.graders.base import verdict
 from dokja.tasks.problem import Grade
+
+_MARKER = re.compile(r"(?:answer|정답|답변|답)[*_\s]*(?:[:：=]|\bis\b|은|는)[*_\s]*", re.IGNORECASE)
+_ENDING = re.compile(r"(?:입니다|이에요|예요|이다)[.!]*$")
+_AROUND = " \t.,!?;:'\"`*_$()[]{}<>“”‘’「」『』。"
 
 
 def plain(text: str) -> str:
@@ -50,12 +54,17 @@ class Exact:
 
     def compare(self, reference: Any, answer: str) -> Grade | None:
         """Equal but for case, spaces, and marks and Korean endings around it."""
-        found = final_part(answer)
-        if not found:
-            found = tidy(answer).rsplit("\n", 1)[-1].strip()
-        if not found:
+        text = tidy(answer)
+        marks = list(_MARKER.finditer(text))
+        rest = text[marks[-1].end() :].strip().split("\n", 1)[0] if marks else text.rsplit("\n", 1)[-1]
+        said = _forms(rest.strip())
+        if not said:
             return None
         allowed = [reference] if isinstance(reference, str) else list(reference)
-        said = {plain(found), plain(re.sub(r"(?:입니다|이다|이에요|예요|다|요)[.!]*$", "", found))}
-        right = any(plain(a) in said or plain(a.strip("\"'`.()")) in said for a in allowed)
-        return verdict(right, f"{found[:100]!r}, expected {allowed[0]!r}")
+        return verdict(any(_forms(a) & said for a in allowed), f"{rest.strip()[:100]!r}, expected {allowed[0]!r}")
+
+
+def _forms(text: str) -> set[str]:
+    """A text as it stands, without the marks around it, and without a Korean ending; empty ones left out."""
+    bare = text.strip(_AROUND)
+    return {plain(form) for form in (text.strip("*_`$. "), bare, _ENDING.sub("", bare))} - {""}

@@ -17,8 +17,8 @@ from dokja.tasks.sandbox.limits import MIB, Limits
 from dokja.tasks.sandbox.outcome import Outcome
 from dokja.tasks.sandbox.run import run_program
 
-_QUICK = Limits(seconds=5.0, memory=256 * MIB, output=64 << 10, disk=4 * MIB)
-_TIGHT = Limits(seconds=1.0, memory=256 * MIB, output=64 << 10, disk=4 * MIB)
+_QUICK = Limits(seconds=5.0, wall=30.0, memory=256 * MIB, output=64 << 10, disk=4 * MIB)
+_TIGHT = Limits(seconds=1.0, wall=2.0, memory=256 * MIB, output=64 << 10, disk=4 * MIB)
 BREACH = "BREACH"
 """What an attack prints when it got through."""
 
@@ -137,7 +137,7 @@ def _endless(isolation: Isolation) -> list[Finding]:
             "memory bomb", f"x = []\nwhile len(x) < 4000: x.append(b'x' * (1 << 20))\nprint('{BREACH}')", isolation
         ),
         _attack("endless output", f"for _ in range(1 << 20): print('x' * 1000)\nprint('{BREACH}' * 100000)", isolation),
-        _attack("endless time", f"import time\ntime.sleep(8)\nprint('{BREACH}')", isolation, _TIGHT),
+        _attack("endless time", f"import time\ntime.sleep(60)\nprint('{BREACH}')", isolation, _TIGHT),
         _attack(
             "endless disk",
             f"for n in range(64): open(f'f{{n}}', 'wb').write(b'x' * (1 << 20))\nprint('{BREACH}')",

@@ -5,6 +5,7 @@
 | socket | "network is down" | no network, not even where no network namespace holds |
 | fork, vfork, clone of a process | "try again" where one process is allowed | no process outlives or multiplies |
 | clone with namespace flags, unshare, mount, ptrace, bpf, ... | killed | no solution needs them |
+| chmod, chown, utime, setxattr | "not permitted" where no mount namespace holds | Landlock lets them pass |
 | kill and its kin, towards others | "not permitted" where no process namespace holds | others run under the same user |
 | clone3, io_uring, pidfd | "not implemented" | flags and targets behind pointers cannot be seen; libraries fall back |
 
@@ -44,6 +45,10 @@ _CALLS: dict[str, dict[str, int]] = {
         "fsopen": 430, "fsconfig": 431, "fsmount": 432, "mount_setattr": 442, "io_uring_setup": 425,
         "io_uring_enter": 426, "io_uring_register": 427, "pidfd_open": 434, "pidfd_send_signal": 424,
         "pidfd_getfd": 438, "modify_ldt": 154, "personality": 135,
+        "chmod": 90, "fchmod": 91, "fchmodat": 268, "fchmodat2": 452, "chown": 92, "fchown": 93, "lchown": 94,
+        "fchownat": 260, "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "truncate": 76,
+        "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198,
+        "fremovexattr": 199, "setxattrat": 463, "removexattrat": 466,
     },
     "aarch64": {
         "socket": 198, "clone": 220, "clone3": 435, "kill": 129, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138,
@@ -57,6 +62,9 @@ _CALLS: dict[str, dict[str, int]] = {
         "fanotify_init": 262, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
         "mount_setattr": 442, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
         "pidfd_open": 434, "pidfd_send_signal": 424, "pidfd_getfd": 438, "personality": 92,
+        "fchmod": 52, "fchmodat": 53, "fchmodat2": 452, "fchown": 55, "fchownat": 54, "utimensat": 88, "truncate": 45,
+        "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16,
+        "setxattrat": 463, "removexattrat": 466,
     },
 }  # fmt: skip
 _ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
@@ -65,6 +73,11 @@ _ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "p
            "pidfd_getfd")  # fmt: skip
 _LASTING = ("shmget", "semget", "msgget", "mq_open")  # objects that outlive the process that made them
 _SIGNALS = ("tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+_MARKS = frozenset(
+    ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "futimesat",
+     "utimensat", "truncate", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+     "setxattrat", "removexattrat")
+)  # what Landlock lets be done to files that it forbids to open  # fmt: skip
 _NOT_DEADLY = {"socket", "fork", "vfork", "clone", "kill", "tgkill", "fcntl", "ioctl", "prlimit64", "personality"}
 
 
@@ -129,6 +142,8 @@ def build(processes: int, own_pid: int | None = None, arch: str | None = None) -
             program.on_argument(calls[name], 0, _EQUAL, own_pid, _ERRNO | errno.EPERM, negate=True)
         for name in _SIGNALS:
             program.on(calls[name], _ERRNO | errno.EPERM)
+        for name in sorted(_MARKS & calls.keys()):
+            program.on(calls[name], _ERRNO | errno.EPERM)
         program.on_argument(calls["prlimit64"], 0, _EQUAL, 0, _ERRNO | errno.EPERM, negate=True)
     for command in (_F_SETOWN, _F_SETOWN_EX):
         program.on_argument(calls["fcntl"], 1, _EQUAL, command, _ERRNO | errno.EPERM)
@@ -138,7 +153,7 @@ def build(processes: int, own_pid: int | None = None, arch: str | None = None) -
         program.on(calls[name], _ERRNO | errno.ENOSYS)
     for name in _LASTING:
         program.on(calls[name], _ERRNO | errno.EPERM)
-    named = {*_ABSENT, *_LASTING, *_SIGNALS, *_NOT_DEADLY}
+    named = {*_ABSENT, *_LASTING, *_SIGNALS, *_MARKS, *_NOT_DEADLY}
     for name, number in calls.items():
         if name not in named:
             program.on(number, _KILL)

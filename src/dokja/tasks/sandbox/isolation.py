@@ -141,7 +141,7 @@ def command(
 def _plan(isolation: Isolation, limits: Limits, folder: str, **more: Any) -> dict[str, Any]:
     """What `inside.dress` reads."""
     apart = isolation.kind == "namespaces"
-    seconds = int(limits.seconds) + 2  # the wall clock stops it sooner; this is for when the caller is gone
+    seconds = int(limits.seconds) + 2  # the caller stops it sooner; this is for when the caller is gone
     caps = {
         "RLIMIT_AS": limits.memory,
         "RLIMIT_FSIZE": limits.disk,

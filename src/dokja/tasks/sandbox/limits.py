@@ -14,7 +14,9 @@ class Limits:
     """Bounds of one run; what goes over them is stopped and named."""
 
     seconds: float = 10.0
-    """wall clock, the start of the interpreter included"""
+    """of processor time of all its processes: a busy machine fails nobody"""
+    wall: float | None = None
+    """seconds by the clock, for those that sleep; None allows three times `seconds` and ten more"""
     memory: int = 512 * MIB
     """bytes of address space of a process, and of resident memory of all together"""
     processes: int = 1
@@ -29,5 +31,14 @@ class Limits:
     """open file descriptors"""
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or min(self.memory, self.processes, self.threads, self.output, self.disk, self.files) < 1:
+        if (
+            self.patience <= 0
+            or self.seconds <= 0
+            or min(self.memory, self.processes, self.threads, self.output, self.disk, self.files) < 1
+        ):
             raise ConfigError(f"{self} leaves a program nothing to run with. All limits must be above zero.")
+
+    @property
+    def patience(self) -> float:
+        """Seconds by the clock after which it is stopped."""
+        return 3 * self.seconds + 10 if self.wall is None else self.wall

@@ -17,7 +17,7 @@ from dokja.tasks.sandbox.limits import Limits
 from dokja.tasks.sandbox.outcome import Outcome, Reason, name_ending
 
 _TICK = 0.02  # seconds between looks at memory and disk
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 def run_program(
@@ -87,12 +87,14 @@ def _watch(
     looked = 0.0
     while True:
         now = time.perf_counter()
-        if now - started > limits.seconds:
-            return results(("time", f"longer than {limits.seconds:g} s"))
+        if now - started > limits.patience:
+            return results(("time", f"longer than {limits.patience:g} s by the clock"))
         if now - looked >= _TICK:
             looked = now
-            used = _resident(process.pid)
+            used, busy = _usage(process.pid)
             peak = max(peak, used)
+            if busy > limits.seconds:
+                return results(("time", f"more than {limits.seconds:g} s of processor time"))
             if used > limits.memory:
                 return results(("memory", f"more than {limits.memory >> 20} MiB"))
             if scratch is not None and _size(scratch) > limits.disk:
@@ -140,20 +142,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _resident(pid: int) -> int:
-    """Bytes of memory that a process and all its descendants hold."""
-    total, open_pids = 0, [pid]
+def _usage(pid: int) -> tuple[int, float]:
+    """Bytes of memory that a process and all its descendants hold, and seconds of processor time they have used."""
+    held, ticks, open_pids = 0, 0, [pid]
     while open_pids:
         here = open_pids.pop()
         try:
-            with open(f"/proc/{here}/statm", "rb") as file:
-                total += int(file.read().split()[1]) * _PAGE
+            with open(f"/proc/{here}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            held += int(fields[21]) * _PAGE
+            ticks += sum(map(int, fields[11:15]))  # user and system, its own and of children it waited for
             for task in os.listdir(f"/proc/{here}/task"):
                 with open(f"/proc/{here}/task/{task}/children", "rb") as file:
                     open_pids += map(int, file.read().split())
         except (OSError, IndexError):
             continue
-    return total
+    return held, ticks / _TICKS
 
 
 def _size(folder: Path) -> int:
