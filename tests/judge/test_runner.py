@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from judge_scripted import TOKENIZER, EchoTask, ScriptedEngine, number_in, problems, prompt_text
 
-from dokja.engine import answers
 from dokja.engine.answers import read_answer
 from dokja.engine.api import Completion
 from dokja.errors import ConfigError, DataError
 from dokja.judge.records import read_records
 from dokja.judge.runner import run_suite
+from dokja.tasks import registry
 from dokja.tasks.problem import Problem
 from dokja.text.chat import IMAGE, THINK_END, Message
 from dokja.text.images import ImageConfig, patches
@@ -17,7 +17,7 @@ from dokja.text.images import ImageConfig, patches
 
 @pytest.fixture(autouse=True)
 def _echo_family(monkeypatch):
-    monkeypatch.setattr(answers, "TASKS", {"echo": EchoTask()})
+    monkeypatch.setitem(registry.LOADED, "echo", EchoTask())
 
 
 def good(request):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import toy_rl as toy
 
-from dokja.engine import answers
 from dokja.recipe.algorithms import ALGORITHMS
+from dokja.tasks import registry
 from dokja.train.compiled import Runner
 from dokja.train.rollouts.record import read_rollouts
 
@@ -17,7 +17,7 @@ from dokja.train.rollouts.record import read_rollouts
 @pytest.fixture(params=[False, True], ids=["learnable", "random labels"])
 def task(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> toy.LetterTask:
     made = toy.LetterTask(random_labels=request.param)
-    monkeypatch.setattr(answers, "TASKS", {"letter": made})
+    monkeypatch.setitem(registry.LOADED, "letter", made)
     return made
 
 
@@ -39,7 +39,7 @@ def test_every_algorithm_trains_and_its_trainer_agrees_with_its_engine(
     algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = toy.LetterTask(random_labels=False)
-    monkeypatch.setattr(answers, "TASKS", {"letter": task})
+    monkeypatch.setitem(registry.LOADED, "letter", task)
     rows = toy.run(toy.config(algorithm=algorithm, steps=3, prompts=12, kl_beta=0.0, rounds=1), task, tmp_path)
     assert [r["step"] for r in rows] == [1, 2, 3]
     assert all(r["mismatch_kl"] < 1e-6 and r["mismatch_max"] < 1e-4 for r in rows)
@@ -49,7 +49,7 @@ def test_every_algorithm_trains_and_its_trainer_agrees_with_its_engine(
 def test_a_stored_round_can_be_trained_on_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the stored rollouts and the same weights come the same advantages and the same log-probabilities."""
     task = toy.LetterTask(random_labels=False)
-    monkeypatch.setattr(answers, "TASKS", {"letter": task})
+    monkeypatch.setitem(registry.LOADED, "letter", task)
     c, model = toy.config(drop="all"), toy.new_model()
     source = toy.source_of(c, model, task, tmp_path)
     (batch,) = source.round(0)
@@ -73,7 +73,7 @@ def test_updates_share_a_round_and_the_later_ones_are_off_policy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = toy.LetterTask(random_labels=False)
-    monkeypatch.setattr(answers, "TASKS", {"letter": task})
+    monkeypatch.setitem(registry.LOADED, "letter", task)
     rows = toy.run(toy.config(algorithm="dapo", updates=2, steps=4), task, tmp_path)
     assert ["mismatch_kl" in r for r in rows] == [True, False, True, False]
     assert all(r["policy_kl"] > 1e-6 for r in rows[1::2])

@@ -11,7 +11,7 @@ from dokja.engine.api import Completion
 from dokja.engine.stops import StopStream
 from dokja.errors import DataError, DokjaError
 from dokja.tasks.problem import Grade, Problem
-from dokja.tasks.registry import TASKS
+from dokja.tasks.registry import find_task
 from dokja.text.chat import THINK_END, Message, Mode, Segment
 from dokja.text.images import ImageConfig, Patches, patches, token_count
 from dokja.text.style import Style
@@ -130,6 +130,6 @@ def read_answer(completion: Completion, tokenizer: Tokenizer, mode: Mode, style:
 def grade_answer(problem: Problem, answer: str, truncated: bool) -> Grade:
     """Grade by the problem's own family. A grader that raises is counted as such, apart from wrong answers."""
     try:
-        return TASKS[problem.task].grade(problem, answer, truncated=truncated)
+        return find_task(problem.task).grade(problem, answer, truncated=truncated)
     except Exception as error:  # one broken grader must not lose the suite
         return Grade(0.0, "grader_failed", f"{type(error).__name__}: {error}")

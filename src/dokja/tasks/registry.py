@@ -1,4 +1,4 @@
-"""The families by name, in the order in which tables show them."""
+"""The families by name, in the order in which tables show them, and the tasks of benchmark packs beside them."""
 
 from __future__ import annotations
 
@@ -59,6 +59,22 @@ GROUPS: dict[str, dict[str, Task]] = {
     "sight": {name: task for name, task in TASKS.items() if task.needs_images},
 }
 """Names that stand for several: every family of text, and every one about images."""
+
+LOADED: dict[str, Task] = {}
+"""Tasks of packs that `tasks.packs.load` has loaded, by the names that their problems and records bear."""
+
+
+def find_task(name: str) -> Task:
+    """The family or the task of a pack that a problem or a record names; a pack's data is not needed to grade.
+
+    ConfigError where there is none.
+    """
+    found = TASKS.get(name) or LOADED.get(name)
+    if found is None:
+        from dokja.tasks.packs.load import defined_task  # packs are loaded by few, and load this module themselves
+
+        found = LOADED[name] = defined_task(name)
+    return found
 
 
 def get_tasks(names: Iterable[str] = ("all",)) -> list[Task]:

@@ -88,10 +88,10 @@ def test_programs_are_found() -> None:
 
 def _all_right(name: str, solutions: dict[str, str]) -> list[str]:
     problems = load_pack(name).problems
-    from dokja.tasks.registry import TASKS
+    from dokja.tasks.registry import find_task
 
     def check(problem):  # type: ignore[no-untyped-def]
-        found = TASKS[problem.task].grade(problem, solutions[problem.id.rpartition("/")[2]])
+        found = find_task(problem.task).grade(problem, solutions[problem.id.rpartition("/")[2]])
         return None if found.reason == "right" else f"{problem.id}: {found}"
 
     with ThreadPoolExecutor(2) as pool:
@@ -120,10 +120,10 @@ def test_mbpps_own_solutions_pass(shared_packs: Path) -> None:
 @pytest.mark.shared
 def test_some_of_the_own_solutions_pass_and_nothing_does_not(shared_packs: Path) -> None:
     rows = {row["task_id"]: row for row in read_rows(shared_packs / "humaneval" / "HumanEval.jsonl.gz")[0]}
-    from dokja.tasks.registry import TASKS
+    from dokja.tasks.registry import find_task
 
     for problem in load_pack("humaneval", limit=8).problems:
         row = rows["HumanEval/" + problem.id.rpartition("/")[2]]
-        assert TASKS[problem.task].grade(problem, row["canonical_solution"]).reason == "right"
-        assert TASKS[problem.task].grade(problem, "    return None").reason == "wrong"
+        assert find_task(problem.task).grade(problem, row["canonical_solution"]).reason == "right"
+        assert find_task(problem.task).grade(problem, "    return None").reason == "wrong"
         assert json.loads(problem.reference)["entry"] == row["entry_point"]

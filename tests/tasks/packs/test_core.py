@@ -20,7 +20,7 @@ from dokja.tasks.packs.core import csat, tools
 from dokja.tasks.packs.load import load_pack
 from dokja.tasks.packs.long import CHARACTERS, items
 from dokja.tasks.problem import Problem
-from dokja.tasks.registry import TASKS
+from dokja.tasks.registry import find_task
 from dokja.tasks.sandbox.isolation import SandboxError, find_isolation
 
 PACK = load_pack("core-ko-en")
@@ -65,8 +65,8 @@ def test_choices_are_agreed_on_by_a_second_reading(language: str) -> None:
     assert max(Counter(row["answer"] for row in found).values()) <= 0.4 * len(found)
     marks = "①②③④⑤" if language == "ko" else "ABCDE"
     for problem, row in zip([p for p in of("choice") if p.language == language], found, strict=True):
-        assert TASKS[problem.task].grade(problem, f"정답: {marks[row['answer']]}").reason == "right"
-        assert TASKS[problem.task].grade(problem, f"정답: {marks[(row['answer'] + 1) % 4]}").reason == "wrong"
+        assert find_task(problem.task).grade(problem, f"정답: {marks[row['answer']]}").reason == "right"
+        assert find_task(problem.task).grade(problem, f"정답: {marks[(row['answer'] + 1) % 4]}").reason == "wrong"
 
 
 @pytest.mark.parametrize("topic", csat.TOPICS, ids=[t.name for t in csat.TOPICS])
@@ -83,7 +83,7 @@ def test_maths_is_the_same_in_both_languages() -> None:
     assert ko == en and len(csat.TOPICS) == 24
     assert Counter(t.part for t in csat.TOPICS) == {"common": 14, "calculus": 3, "statistics": 5, "geometry": 2}
     for problem in of("maths"):
-        assert TASKS[problem.task].grade(problem, f"\\boxed{{{problem.reference}}}").reason == "right"
+        assert find_task(problem.task).grade(problem, f"\\boxed{{{problem.reference}}}").reason == "right"
         assert not re.search(r"[{]\w+[}]원|(?<![\d_^{.])1[a-z]\b", problem.prompt)
 
 
@@ -127,8 +127,8 @@ def test_long_answers_are_found_by_search_and_nowhere_else() -> None:
         assert key
         pattern = f"number of {key[1]} is (\\d+)" if problem.language == "en" else f"{key[1]}의 비밀 번호는 (\\d+)"
         assert sorted(re.findall(pattern, text)) == sorted(wanted), problem.id
-        assert TASKS[problem.task].grade(problem, " ".join(wanted)).score == 1.0
-        assert TASKS[problem.task].grade(problem, "000000").score == 0.0
+        assert find_task(problem.task).grade(problem, " ".join(wanted)).score == 1.0
+        assert find_task(problem.task).grade(problem, "000000").score == 0.0
         tokens = int(next(t for t in problem.tags if t.isdigit() and int(t) >= 500))
         assert abs(len(text) / CHARACTERS[problem.language] / tokens - 1) < 0.3
 

@@ -13,7 +13,9 @@ from dokja.tasks.packs.definition import parse_definition, read_definition
 from dokja.tasks.packs.load import find_definition, load_pack, pack_names
 from dokja.tasks.packs.readers import fill
 from dokja.tasks.packs.rows import read_rows
-from dokja.tasks.registry import TASKS
+from dokja.tasks.problem import Problem
+from dokja.tasks.registry import find_task
+from dokja.text.chat import Message
 
 NAMED = """mmlu mmlu-pro mmlu-redux gpqa-diamond hle math-500 aime-2024 aime-2025 csat-math-2025 livecodebench-v5
     livecodebench-v6 scicode humaneval mbpp ifeval ifbench tau2 kmmlu kmmlu-pro kmmlu-redux kobalt click kobest hae-rae
@@ -82,8 +84,8 @@ def make(folder: Path, rows: list[dict[str, Any]] = ROWS, **task: Any) -> Path:
         "prompt": "{question}\n{options}\n{first}-{last}", "grader": {"name": "choice"}, **task,
     }  # fmt: skip
     raw = {
-        "name": "mine", "version": "1", "title": "t", "source": {"page": "here"}, "licence": {"spdx": "MIT"}, "repeats": 1,
-        "tasks": [one],
+        "name": "mine", "version": "1", "title": "t", "source": {"page": "here"}, "licence": {"spdx": "MIT"},
+        "repeats": 1, "tasks": [one],
     }  # fmt: skip
     (folder / "pack.json").write_text(json.dumps(raw))
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -95,8 +97,8 @@ def test_a_folder_is_a_pack(tmp_path: Path) -> None:
     first = pack.problems[0]
     assert first.id == "mine/sums/0" and first.task == "mine/sums" and first.language == "en"
     assert first.prompt == "0 + {1}?\nA. 0\nB. 1\nC. x\nA-C"  # braces of the data stay
-    assert TASKS["mine/sums"].grade(first, "Answer: B").reason == "right"
-    assert TASKS["mine/sums"].grade(first, "Answer: A").reason == "wrong"
+    assert find_task("mine/sums").grade(first, "Answer: B").reason == "right"
+    assert find_task("mine/sums").grade(first, "Answer: A").reason == "wrong"
     assert pack.unpinned == ("sums",)
 
 
@@ -218,7 +220,7 @@ def test_packs_beside_the_project_load_and_are_pinned(shared_packs: Path, name: 
 @pytest.mark.shared
 def test_pictures_come_with_their_problems(shared_packs: Path) -> None:
     pack = load_pack("math-vision-50", limit=2)
-    assert all(p.images[0].shape[2] == 3 for p in pack.problems) and TASKS["math-vision-50"].needs_images
+    assert all(p.images[0].shape[2] == 3 for p in pack.problems) and find_task("math-vision-50").needs_images
 
 
 @pytest.mark.shared
@@ -226,5 +228,19 @@ def test_the_right_answer_of_every_choice_is_graded_right(shared_packs: Path) ->
     for name in ("kobest", "mmlu-pro-1500"):
         for problem in load_pack(name, limit=200).problems:
             place = json.loads(problem.reference)["answer"]
-            assert TASKS[problem.task].grade(problem, f"생각...\n정답: {'ABCDEFGHIJ'[place]}").reason == "right"
-            assert TASKS[problem.task].grade(problem, "Answer: Z").reason == "wrong"
+            assert find_task(problem.task).grade(problem, f"생각...\n정답: {'ABCDEFGHIJ'[place]}").reason == "right"
+            assert find_task(problem.task).grade(problem, "Answer: Z").reason == "wrong"
+
+
+def test_a_record_can_be_graded_without_the_packs_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dokja.tasks.registry.LOADED", {})
+    assert find_task("gsm8k").grade(_problem("gsm8k", "18"), "\\boxed{18}").reason == "right"
+    reference = json.dumps({"answer": 1, "options": ["아니요", "예"]}, ensure_ascii=False)
+    assert find_task("kobest/boolq").grade(_problem("kobest/boolq", reference), "정답: B").reason == "right"
+    assert find_task("addsub").name == "addsub"
+    with pytest.raises(ConfigError, match="no task 'gsm9k'"):
+        find_task("gsm9k")
+
+
+def _problem(task: str, reference: str) -> Problem:
+    return Problem(f"{task}/0", task, 1, "ko", (Message("user", "?"),), reference, "")

@@ -31,6 +31,7 @@ class Chat:
         self._thread: str | None = None
         self._turns: list[Turn] = []
         self._views: list[AnswerView] = []
+        self._client = ui.context.client  # what runs in the browser outlives the button that was pressed
         self._frame = Frame(pages, visitor, self.open)
         with self._frame.main() as self._main:
             self._top = box("div", "top")
@@ -41,6 +42,14 @@ class Chat:
                 to_end.on("click", js_handler="() => dokja.end(true)")
                 self._composer = Composer(self._frame, self.send, self.stop, self._chosen)
         self._timer = ui.timer(TICK, self._tick, active=False)
+
+    def _push(self, path: str) -> None:
+        """Puts a path into the address line."""
+        self._client.run_javascript(f'history.pushState({{}}, "", {json.dumps(self._pages.base + path)})')
+
+    def _notify(self, key: str) -> None:
+        with self._main:
+            ui.notify(self._say(key), position="top")
 
     def _say(self, key: str, **values: object) -> str:
         return self._frame.say(key, **values)
@@ -125,7 +134,7 @@ class Chat:
     def _model_line(self, card: ModelCard, on: bool, names: list[str]) -> None:
         line = attribute(box("button", "choice").mark(f"model-{card.name}"), type="button")
         line.on("click", lambda: self._pick(names), args=[])
-        can = [self._say(key) for key, has in (("think", card.thinks), ("sees", card.sees)) if has]
+        can = [self._say(key) for key, has in (("thinks", card.thinks), ("sees", card.sees)) if has]
         with line:
             with box("span", "grow"):
                 Words("span", card.name)
@@ -147,7 +156,7 @@ class Chat:
             try:
                 kept, title = Setting.of(threads.setting(owner, thread)), threads.head(owner, thread).title
             except KeyError:
-                ui.notify(self._say("gone"))
+                self._notify("gone")
                 thread, push = None, True
         self._thread = self._frame.current = thread
         if thread is None:
@@ -158,13 +167,12 @@ class Chat:
         else:
             self._composer.setting = kept
         if push:
-            base = self._pages.base
-            ui.navigate.history.push(f"{base}/" if thread is None else f"{base}/t/{thread}")
+            self._push("/" if thread is None else f"/t/{thread}")
         ui.page_title(f"{title} · dokja")
         self._frame.list_threads()
         self._fit()
         self._show()
-        ui.run_javascript("dokja.focus(); dokja.end(false)")
+        self._client.run_javascript("dokja.focus(); dokja.end(false)")
 
     def _show(self, start: int = 0) -> None:
         """Shows the branch; turns before `start` are on the page already."""
@@ -217,7 +225,7 @@ class Chat:
         Words("div", turn.text, "bubble")
         with box("div", "acts-line kept" if len(turn.siblings) > 1 else "acts-line"):
             copy = button("copy", self._say("copy"), None, "ghost small copies")
-            copy.on("click", lambda: ui.run_javascript(f"dokja.copy({json.dumps(turn.text)})"), args=[])
+            copy.on("click", lambda: self._client.run_javascript(f"dokja.copy({json.dumps(turn.text)})"), args=[])
             button("edit", self._say("edit"), lambda: self._edit(turn, said), "ghost small").mark("edit")
             if len(turn.siblings) > 1:
                 places(turn.place, len(turn.siblings), self._who.language, lambda at: self._branch(turn, at))
@@ -232,7 +240,7 @@ class Chat:
                 save = button(None, self._say("send"), None, "solid edit-save", words=True).mark("edit-save")
                 read = "(e) => emit(e.target.closest('.editing').querySelector('textarea').value)"
                 save.on("click", lambda e: self._edited(turn, str(e.args)), js_handler=read)
-        ui.run_javascript(f"const a = getHtmlElement({field.id}); a.focus(); a.setSelectionRange(1e6, 1e6)")
+        self._client.run_javascript(f"const a = getHtmlElement({field.id}); a.focus(); a.setSelectionRange(1e6, 1e6)")
 
     def _at(self, turn: Turn) -> int:
         return next(i for i, one in enumerate(self._turns) if one.id == turn.id)
@@ -256,14 +264,14 @@ class Chat:
         if not text or self._writing():
             return
         if not self._asked():
-            ui.notify(self._say("no_models"))
-            ui.run_javascript(f"dokja.fill({json.dumps(text)})")
+            self._notify("no_models")
+            self._client.run_javascript(f"dokja.fill({json.dumps(text)})")
             return
         threads, owner, new = self._pages.threads, self._who.owner, self._thread is None
         if self._thread is None:
             self._thread = self._frame.current = threads.new(owner, title_of(text))
             threads.choose(owner, self._thread, self._setting.plain())
-            ui.navigate.history.push(f"{self._pages.base}/t/{self._thread}")
+            self._push(f"/t/{self._thread}")
             ui.page_title(f"{title_of(text)} · dokja")
         parent = self._turns[-1].id if self._turns else None
         threads.say(owner, self._thread, parent, text, self._composer.take_pictures())
@@ -297,7 +305,7 @@ class Chat:
             self._pages.desk.start(answer, self._endpoint, body)
         self._show(start)
         self._composer.busy(True)
-        ui.run_javascript("dokja.end(true)")
+        self._client.run_javascript("dokja.end(true)")
 
     def _live(self) -> list[Answer]:
         return [view.answer for view in self._views if view.writing is not None]
@@ -326,7 +334,7 @@ def title_of(text: str) -> str:
 async def chat_page(pages: Pages, request: Request, thread: str | None) -> None:
     """The page at / and /t/THREAD."""
     visitor = Visitor.of(request)
-    head(visitor, "dokja")
+    head(pages, visitor, "dokja")
     chat = Chat(pages, visitor)
     with contextlib.suppress(EndpointError):
         await chat.load(thread)

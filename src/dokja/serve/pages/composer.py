@@ -79,7 +79,7 @@ class Composer:
         if not sees and self.pictures:
             self.pictures.clear()
             self._show_pictures()
-            ui.notify(self._frame.say("no_sight"))
+            ui.notify(self._frame.say("no_sight"), position="top")
 
     def busy(self, busy: bool) -> None:
         """Whether there is something to stop."""
@@ -107,7 +107,7 @@ class Composer:
             pages = self._frame.pages
             await asyncio.to_thread(_check, content, pages.picture_bytes, pages.picture_pixels)
         except DokjaError as error:
-            ui.notify(self._frame.say("bad_picture", why=str(error)))
+            ui.notify(self._frame.say("bad_picture", why=str(error)), position="top")
             return
         except _Unknown:
             self._rejected()
@@ -117,7 +117,7 @@ class Composer:
 
     def _rejected(self, _: object = None) -> None:
         mb = self._frame.pages.picture_bytes // 1_000_000
-        ui.notify(self._frame.say("bad_picture", why=self._frame.say("picture_kind", mb=mb)))
+        ui.notify(self._frame.say("bad_picture", why=self._frame.say("picture_kind", mb=mb)), position="top")
 
     def _show_pictures(self) -> None:
         self._waits.clear()

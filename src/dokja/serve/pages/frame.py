@@ -64,7 +64,7 @@ class Visitor:
         return "local" if self.key is None else hashlib.sha256(b"owner " + self.key.encode()).hexdigest()[:32]
 
 
-def head(visitor: Visitor, title: str) -> None:
+def head(pages: Pages, visitor: Visitor, title: str) -> None:
     """Title, look and the browser's part; before anything is shown."""
     ui.page_title(title)
     css, js = ((_HERE / name).read_text(encoding="utf-8") for name in ("look.css", "look.js"))
@@ -74,8 +74,10 @@ def head(visitor: Visitor, title: str) -> None:
         if visitor.dark is not None
         else f"html{{background:{paper[False]}}}@media(prefers-color-scheme:dark){{html{{background:{paper[True]}}}}}"
     )
+    # Formulas need a font that knows how they are built, and few machines have one.
+    maths = f'@font-face{{font-family:"STIX Two Math of dokja";src:url("{pages.base}/maths.ttf");font-display:swap}}'
     lang = f'<script>document.documentElement.lang="{visitor.language}"</script>'
-    ui.add_head_html(f"{lang}<style>{first}</style><style>{css}</style><script>{js}</script>")
+    ui.add_head_html(f"{lang}<style>{first}{maths}</style><style>{css}</style><script>{js}</script>")
     ui.dark_mode(visitor.dark)
 
 

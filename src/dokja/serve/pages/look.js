@@ -3,7 +3,6 @@
   const $ = (selector) => document.querySelector(selector);
   const composer = () => $("textarea.composer-text");
   const touch = matchMedia("(pointer: coarse)").matches;
-  const words = () => document.querySelector(".app")?.dataset ?? {};
 
   window.dokja = {
     keep(name, value) {
@@ -122,7 +121,6 @@
   });
 
   // Pictures that are pasted or dropped go the way of those that are chosen.
-  const uploader = () => $(".composer .q-uploader")?.__vueParentComponent;
   function offer(files) {
     const pictures = [...files].filter((file) => file.type.startsWith("image/"));
     const id = $(".composer .upload")?.id?.replace(/^c/, "");
@@ -141,18 +139,21 @@
 
   // Whoever is at the end stays there while an answer grows; whoever has scrolled up is left alone.
   let following = true;
+  const left = (s) => s.scrollHeight - s.scrollTop - s.clientHeight;
+  const hint = (s) => $(".to-end")?.classList.toggle("shown", left(s) > 200);
   document.addEventListener(
     "scroll",
     (event) => {
-      const s = event.target;
-      if (!s.matches?.(".scroll")) return;
-      following = s.scrollHeight - s.scrollTop - s.clientHeight < 60;
-      $(".to-end")?.classList.toggle("shown", s.scrollHeight - s.scrollTop - s.clientHeight > 200);
+      if (!event.target.matches?.(".scroll")) return;
+      following = left(event.target) < 60;
+      hint(event.target);
     },
     true,
   );
   new MutationObserver(() => {
-    const s = $(".scroll");
-    if (s && following) s.scrollTop = s.scrollHeight;
+    const s = $(".talk")?.parentElement;
+    if (!s) return;
+    if (following) s.scrollTop = s.scrollHeight;
+    hint(s);
   }).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
 })();

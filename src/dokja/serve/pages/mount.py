@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from importlib import resources
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,7 @@ from dokja.serve.pages.runs import runs_page
 from dokja.serve.pages.strings import say
 
 BASE = "/ui"
+_KEPT = "private, max-age=31536000, immutable"
 _MONTH = 30 * 86_400
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -74,7 +76,12 @@ def add_paths(pages: Pages) -> None:
             kind, content = pages.threads.picture(Visitor.of(request).owner, name)
         except KeyError:
             return Response(status_code=404)
-        return Response(content, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
+        return Response(content, media_type=kind, headers={"cache-control": _KEPT})
+
+    @pages_app.get("/maths.ttf", include_in_schema=False)
+    def maths() -> Response:
+        font = resources.files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"
+        return Response(font.read_bytes(), media_type="font/ttf", headers={"cache-control": _KEPT})
 
     @pages_app.get("/enter", include_in_schema=False)
     def door(request: Request) -> Response:

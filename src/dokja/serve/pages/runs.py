@@ -207,5 +207,5 @@ async def runs_page(pages: Pages, request: Request, name: str | None) -> None:
             if error.status in (401, 403):
                 ui.navigate.to(f"{pages.base}/enter")
                 return
-    head(visitor, f"{say('runs', visitor.language)} · dokja")
+    head(pages, visitor, f"{say('runs', visitor.language)} · dokja")
     Runs(pages, visitor, name)

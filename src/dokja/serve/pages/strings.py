@@ -52,6 +52,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "model": ("Model", "모델"),
     "compare": ("Compare with", "나란히 비교"),
     "compare_end": ("One model again", "비교 끝내기"),
+    "thinks": ("thinks", "생각"),
     "sees": ("sees pictures", "그림을 봅니다"),
     "thinking": ("Thinking", "생각하는 중"),
     "thought": ("Thought", "생각"),
@@ -80,7 +81,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "end_refused": ("The server refused this: {why}", "서버가 받지 않았습니다: {why}"),
     "empty": ("The model said nothing.", "모델이 아무 말도 하지 않았습니다."),
     "no_models": ("The model is being loaded …", "모델을 불러오는 중입니다 …"),
-    "theme": ("Appearance", "화면"),
+    "theme": ("Theme", "화면"),
     "theme_auto": ("System", "시스템"),
     "theme_light": ("Light", "밝게"),
     "theme_dark": ("Dark", "어둡게"),
@@ -130,9 +131,10 @@ def pick_language(chosen: str | None, accepts: str) -> Language:
 
 
 def duration(seconds: float, language: Language) -> str:
-    """0.84 -> "0.8 s", 75 -> "1 min 15 s"."""
+    """0.84 -> "0.8 s", 75 -> "1 min 15 s"; whole numbers stay whole."""
     if seconds < 60:
-        return say("seconds", language, n=f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}")
+        fine = isinstance(seconds, float) and seconds < 10
+        return say("seconds", language, n=f"{seconds:.1f}" if fine else f"{seconds:.0f}")
     return say("minutes", language, m=int(seconds) // 60, s=int(seconds) % 60)
 
 

@@ -34,18 +34,19 @@ class Contains:
         """Right where all (or one) are there; the score is the share for `all`."""
         if not answer.strip():
             return None
-        bare = plain(answer)
-        there = [_stands(plain(wanted), bare) for wanted in reference]
+        there = [_stands(wanted, answer) for wanted in reference]
         score = sum(there) / len(there) if self.match == "all" else float(any(there))
         missing = [wanted for wanted, found in zip(reference, there, strict=True) if not found]
         detail = f"{sum(there)} of {len(there)} found" + (f"; missing {', '.join(missing)}" if missing else "")
         return Grade(score, "right" if score == 1.0 else "wrong", detail[:300])
 
 
-def _stands(wanted: str, text: str) -> bool:
-    if wanted.isdigit():
-        return re.search(rf"(?<![\d.,]){re.escape(wanted)}(?![\d]|[.,]\d)", text) is not None
-    return wanted in text
+def _stands(wanted: str, answer: str) -> bool:
+    """Whether a string stands in an answer; a number only as a number of its own, thousands marked or not."""
+    if not wanted.isdigit():
+        return plain(wanted) in plain(answer)
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", unicodedata.normalize("NFKC", answer))
+    return re.search(rf"(?<![\d.]){wanted}(?!\d|\.\d)", text) is not None
 
 
 @dataclass(frozen=True)

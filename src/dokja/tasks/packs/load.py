@@ -20,7 +20,7 @@ from dokja.tasks.packs.place import file_of, find_data, missing
 from dokja.tasks.packs.readers import Item, fill, keeps, read_item
 from dokja.tasks.packs.rows import read_rows
 from dokja.tasks.problem import Grade, Problem
-from dokja.tasks.registry import TASKS
+from dokja.tasks.registry import LOADED
 from dokja.text.chat import Message
 
 _HERE = Path(__file__).parent
@@ -93,7 +93,7 @@ def load_pack(
     languages: Sequence[str] = ("ko", "en"),
     images: bool = True,
 ) -> Pack:
-    """The problems of a benchmark in their order; its tasks are put into `tasks.registry.TASKS` to grade them.
+    """The problems of a benchmark in their order; its tasks are known to `tasks.registry.find_task`.
 
     `limit` keeps so many problems of every task, chosen by a hash of their ids, so that a smaller choice is part of a
     larger one. `images` False leaves pictures unread. ConfigError for an unknown name or a benchmark that needs an
@@ -167,12 +167,25 @@ def _problems(
             raise ConfigError(f"--limit {limit} asks nothing. Use at least 1.")
         by_hash = sorted(kept, key=lambda n: hashlib.sha256(ids[n].encode()).digest())
         kept = sorted(by_hash[:limit])  # type: ignore[assignment]
+    LOADED[name] = made = _task(name, task)
+    return [_problem(ids[n], name, task, items[n], made.structured, images) for n in kept]
+
+
+def _task(name: str, task: TaskDefinition) -> PackTask:
+    """What grades a task, from its definition alone."""
     options = {k: v for k, v in task.grader.items() if k != "name"}
-    structured = any(not isinstance(item.reference, str) for item in items)
-    TASKS[name] = PackTask(
-        name, make_grader(task.grader["name"], options), structured, needs_images=any(i.image for i in items)
-    )
-    return [_problem(ids[n], name, task, items[n], structured, images) for n in kept]
+    plain = task.reader.get("kind") == "text" or (task.generator or {}).get("name") == "csat"
+    return PackTask(name, make_grader(task.grader["name"], options), not plain, needs_images="image" in task.reader)
+
+
+def defined_task(name: str) -> PackTask:
+    """The task of a pack that ships its definition, by the name that records bear; ConfigError for no such task."""
+    pack, _, inner = name.partition("/")
+    if pack in pack_names():
+        for task in find_definition(pack).tasks:
+            if task.name == (inner or pack):
+                return _task(name, task)
+    raise ConfigError(f"There is no task {name!r}: neither a family nor a task of a pack. Load its pack first.")
 
 
 def _problem(id: str, name: str, task: TaskDefinition, item: Item, structured: bool, images: bool) -> Problem:

@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,32 +131,54 @@ def _watch(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the run and wait for it."""
+    """Kill whatever is left of the run and wait until nothing is."""
     if process.poll() is None:
+        inside = list(_descendants(process.pid))
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
+        process.wait()
+        until = time.perf_counter() + 5  # the first process of a namespace takes the others along, a moment later
+        while any(map(_runs, inside)) and time.perf_counter() < until:
+            time.sleep(0.001)
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None and not pipe.closed:
             pipe.close()
 
 
-def _usage(pid: int) -> tuple[int, float]:
-    """Bytes of memory that a process and all its descendants hold, and seconds of processor time they have used."""
-    held, ticks, open_pids = 0, 0, [pid]
+def _descendants(pid: int) -> Iterator[int]:
+    """A process and all that it and they have started."""
+    open_pids = [pid]
     while open_pids:
         here = open_pids.pop()
-        try:
-            with open(f"/proc/{here}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            held += int(fields[21]) * _PAGE
-            ticks += sum(map(int, fields[11:15]))  # user and system, its own and of children it waited for
+        yield here
+        with suppress(OSError):
             for task in os.listdir(f"/proc/{here}/task"):
                 with open(f"/proc/{here}/task/{task}/children", "rb") as file:
                     open_pids += map(int, file.read().split())
-        except (OSError, IndexError):
-            continue
+
+
+def _fields(pid: int) -> list[bytes]:
+    """A process's line in /proc from its state on; empty where it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def _runs(pid: int) -> bool:
+    return _fields(pid)[:1] not in ([], [b"Z"], [b"X"])
+
+
+def _usage(pid: int) -> tuple[int, float]:
+    """Bytes of memory that a process and all its descendants hold, and seconds of processor time they have used."""
+    held = ticks = 0
+    for here in _descendants(pid):
+        if fields := _fields(here):
+            held += int(fields[21]) * _PAGE
+            ticks += sum(map(int, fields[11:15]))  # user and system, its own and of children it waited for
     return held, ticks / _TICKS
 
 
