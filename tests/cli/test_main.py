@@ -173,7 +173,7 @@ def test_doctor_prints_a_row_for_every_finding() -> None:
     found = {
         "cpu": "C", "cores": 2, "threads": 1, "memory_bytes": 2**34, "memory_gb_per_second": 9.5, "python": "3.11",
         "torch": "2.13", "platform": "P", "instructions": [], "gemm_gflops": {"fp32": 100.0, "bf16": 250.0},
-        "compiler": None, "disk": {"free_bytes": 2**30, "write_mb_per_second": 5.0}, "bubblewrap": None,
+        "compiler": None, "disk": {"free_bytes": 2**30, "write_mb_per_second": 5.0}, "sandbox": None,
         "packed_weights": {"folder": "F", "bytes": [2**30, 2**29]},
         "gpus": [{"name": "G", "memory_bytes": 2**37, "bf16_tflops": 700.0}],
     }  # fmt: skip

@@ -13,7 +13,7 @@ from nicegui.testing import User, user_simulation
 from pages_scripted import Scripted, pages_of
 from PIL import Image
 
-from dokja.serve.pages import strings, strings_runs
+from dokja.serve.pages import runs, strings, strings_runs
 from dokja.serve.pages.endpoint import EndpointError
 from dokja.serve.pages.frame import Pages
 from dokja.serve.pages.mount import add_paths
@@ -51,6 +51,11 @@ def seen(user: User) -> str:
         if element.visible:
             found += [str(getattr(element, "text", "")), str(getattr(element, "content", ""))]
     return "\n".join(filter(None, found))
+
+
+def marks(user: User) -> list[str]:
+    """What the elements of the page are marked with."""
+    return [mark for element in user.client.layout.descendants() for mark in element._markers]
 
 
 async def answered(user: User, pages: Pages) -> None:
@@ -170,15 +175,15 @@ def test_stop_ends_the_request_and_keeps_what_was_written(tmp_path: Path) -> Non
 
 def test_a_reloaded_page_goes_on_with_what_is_being_written(tmp_path: Path) -> None:
     async def work() -> None:
-        endpoint = Scripted(thought="", text="word " * 60 + "end", delay=0.004)
+        endpoint = Scripted(thought="", text="word " * 60 + "finis", delay=0.004)
         pages = pages_of(tmp_path, endpoint)
         async with opened(pages) as user:
             await say(user, pages, "go on", wait=False)
             await until(lambda: "word" in seen(user))
             await user.open(f"/t/{pages.threads.heads('local')[0].id}")
-            assert "word" in seen(user) and "end" not in seen(user)
+            assert "word" in seen(user) and "finis" not in seen(user)
             await answered(user, pages)
-            await until(lambda: "end" in seen(user))
+            await until(lambda: "finis" in seen(user))
         assert len(endpoint.bodies) == 1
 
     drive(work())
@@ -267,8 +272,8 @@ def test_pictures_go_to_a_model_that_sees_and_come_back_to_their_owner_alone(tmp
             (upload,) = user.find(marker="upload").elements
             file = ui.upload.SmallFileUpload
             await upload.handle_uploads([file("a.png", "text/html", picture()), file("b.png", "image/png", b"<svg/>")])
-            await until(lambda: user.find(marker="waiting-picture").elements)
-            assert len(user.find(marker="waiting-picture").elements) == 1
+            await until(lambda: user.notify.messages and "waiting-picture" in marks(user))
+            assert marks(user).count("waiting-picture") == 1
             assert any("This picture cannot be used" in note for note in user.notify.messages)
             await say(user, pages, "what is it?")
             (turn,) = pages.threads.turns("local", pages.threads.heads("local")[0].id)
@@ -325,10 +330,10 @@ def test_a_thread_is_renamed_and_deleted(tmp_path: Path) -> None:
         pages = pages_of(tmp_path, Scripted())
         pages.threads.new("local", "old name")
         async with opened(pages) as user:
-            user.find("Rename").click()
-            user.find("Save").trigger("click", " new   name ")
+            user.find(marker="rename").click()
+            user.find(marker="save").trigger("click", " new   name ")
             assert pages.threads.heads("local")[0].title == "new name"
-            user.find(content="Delete").click()
+            user.find(marker="delete").click()
             user.find(marker="delete-sure").click()
             assert pages.threads.heads("local") == []
 
@@ -369,7 +374,9 @@ def run_folder(folder: Path) -> Path:
     return run
 
 
-def test_the_runs_page_follows_a_build(tmp_path: Path) -> None:
+def test_the_runs_page_follows_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "EVERY", 0.05)
+
     async def work() -> None:
         run = run_folder(tmp_path)
         async with opened(pages_of(tmp_path, Scripted()), "/runs") as user:

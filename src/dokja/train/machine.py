@@ -17,6 +17,7 @@ import torch
 from dokja.engine.packed_cache import files as packed_cache
 from dokja.engine.packed_cache import packed_dir
 from dokja.ledger.environment import cpu_flags, describe_environment
+from dokja.tasks.sandbox.isolation import SandboxError, find_isolation
 
 CPU_SHAPES = ((512, 512, 512), (1024, 1024, 1024), (2048, 1024, 1024), (4096, 512, 2048))
 GPU_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 4096, 4096))
@@ -71,10 +72,18 @@ def examine(folder: Path = Path("."), seconds: float = 0.5) -> dict[str, Any]:
         "memory_gb_per_second": memory_bandwidth(seconds),
         "compiler": next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None),
         "disk": {"free_bytes": shutil.disk_usage(folder).free, "write_mb_per_second": disk_write_speed(folder)},
-        "bubblewrap": shutil.which("bwrap"),
+        "sandbox": _sandbox(),
         "packed_weights": {"folder": str(packed_dir()), "bytes": [path.stat().st_size for path in packed_cache()]},
         "gpus": [_examine_gpu(i, seconds) for i in range(torch.cuda.device_count())],
     }
+
+
+def _sandbox() -> str | None:
+    """What programs can be isolated with; None where they are refused."""
+    try:
+        return str(find_isolation())
+    except SandboxError:
+        return None
 
 
 def _examine_gpu(index: int, seconds: float) -> dict[str, Any]:

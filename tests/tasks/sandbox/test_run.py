@@ -53,6 +53,16 @@ def test_the_environment_is_empty_of_secrets(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @isolated
+@pytest.mark.parametrize("way", list(isolation._candidates()), ids=str)
+def test_a_program_that_may_start_others_cannot_start_without_end(way: isolation.Isolation) -> None:
+    if isolation._starts(way) is not None:
+        pytest.skip("does not start here")
+    source = "import os, time\nwhile True: os.fork() or time.sleep(0.01)"
+    outcome = run_program(source, limits=Limits(processes=8, threads=8, seconds=5, wall=20), isolation=way)
+    assert outcome.reason == "processes" and outcome.seconds < 15
+
+
+@isolated
 def test_the_doctor_finds_that_everything_holds() -> None:
     findings = doctor.examine()
     assert len(findings) == 12

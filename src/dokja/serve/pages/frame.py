@@ -166,8 +166,8 @@ class Frame:
                 plain = "(e) => { if (!e.ctrlKey && !e.metaKey) { e.preventDefault(); emit(); } }"
                 link.on("click", lambda: self._go(one.id), js_handler=plain)
             with button("more", self.say("menu"), None, "more").mark("more"), ui.menu().props("auto-close"):
-                self.choice("edit", self.say("rename"), lambda: self._rename(one))
-                self.choice("bin", self.say("delete"), lambda: self._delete(one)).classes("bad")
+                self.choice("edit", self.say("rename"), lambda: self._rename(one)).mark("rename")
+                self.choice("bin", self.say("delete"), lambda: self._delete(one)).classes("bad").mark("delete")
 
     def choice(self, drawing: str, label: str, act: Callable[[], object]) -> ui.element:
         """A line of a menu."""
@@ -196,7 +196,7 @@ class Frame:
             field.on("keydown", lambda e: (keep(str(e.args)), dialog.close()), js_handler=_ON_ENTER)
             with box("div", "acts"):
                 button(None, self.say("cancel"), dialog.close, "plain", words=True)
-                save = button(None, self.say("save"), None, "solid", words=True)
+                save = button(None, self.say("save"), None, "solid", words=True).mark("save")
                 read = "(e) => emit(e.target.closest('.sheet').querySelector('input').value)"
                 save.on("click", lambda e: (keep(str(e.args)), dialog.close()), js_handler=read)
 

@@ -20,7 +20,7 @@ class Limits:
     memory: int = 512 * MIB
     """bytes of address space of a process, and of resident memory of all together"""
     processes: int = 1
-    """how many may run at once; 1 forbids starting others"""
+    """how many may run at once; 1 forbids starting others, as does every isolation that cannot count them"""
     threads: int = 32
     """processes and threads together"""
     output: int = 1 * MIB
