@@ -31,7 +31,9 @@ FAMILIES = {
     **SPECS,
     "ours, hybrid": ModelSpec(**OURS, pattern="LLG", window=7),
     "ours, pre norm and relu2": ModelSpec(**OURS, pattern="LG", window=9, norm="pre", activation="relu2", tied=True),
-    "ours, no QK-norm": ModelSpec(**{**OURS, "layers": 3}, pattern="LG", window=5, qk_norm=False, rope="all", mtp=MtpSpec(5)),
+    "ours, no QK-norm": ModelSpec(
+        **{**OURS, "layers": 3}, pattern="LG", window=5, qk_norm=False, rope="all", mtp=MtpSpec(5)
+    ),
 }
 FAST = {name: spec for name, spec in FAMILIES.items() if spec.moe is None and not spec.clamp}
 """What the C++ step serves, in the widths that it has."""

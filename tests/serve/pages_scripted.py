@@ -45,7 +45,10 @@ class Scripted:
                     yield _chunk({kind: text[at : at + self.step]})
             yield _chunk({}, "stop")
             details = {"reasoning_tokens": len(thought.split())}
-            usage = {"completion_tokens": len((thought + " " + self.text).split()), "completion_tokens_details": details}
+            usage = {
+                "completion_tokens": len((thought + " " + self.text).split()),
+                "completion_tokens_details": details,
+            }
             yield {"choices": [], "usage": usage}
         finally:
             self.closed += 1

@@ -1,4 +1,4 @@
-"""Markdown of answers: hostile text stays text, a growing text gives what the whole gives, Korean emphasis, formulas."""
+"""Markdown of answers: hostile text stays text, a growing text gives what the whole gives, Korean, formulas."""
 
 import re
 from html.parser import HTMLParser

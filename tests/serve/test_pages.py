@@ -26,7 +26,9 @@ async def opened(pages: Pages, path: str = "/", **headers: str) -> AsyncIterator
     """Somebody who looks at a page."""
     async with user_simulation() as user:
         add_paths(pages)
-        user.http_client.headers.update({"accept-language": "en", **{k.replace("_", "-"): v for k, v in headers.items()}})
+        user.http_client.headers.update(
+            {"accept-language": "en", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        )
         await user.open(path)
         yield user
         await pages.desk.close()
@@ -366,7 +368,9 @@ def run_folder(folder: Path) -> Path:
     run = folder / "runs" / "mini"
     for stage in ("pretrain", "rl"):
         (run / stage).mkdir(parents=True)
-    rows = [{"step": n, "loss": 3 / n, "tokens": 100 * n, "seconds": 0.5, "tokens_per_second": 200.0} for n in (1, 2, 3)]
+    rows = [
+        {"step": n, "loss": 3 / n, "tokens": 100 * n, "seconds": 0.5, "tokens_per_second": 200.0} for n in (1, 2, 3)
+    ]
     (run / "pretrain" / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"step": 4, "lo')
     manifest = {"cost": {"seconds": 75, "tokens": 300, "flops_6nd": 2e12, "peak_memory_bytes": 1e9}}
     (run / "pretrain" / "manifest.json").write_text(json.dumps(manifest))

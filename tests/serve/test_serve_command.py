@@ -49,7 +49,7 @@ class Process:
 
     def __init__(self, *arguments: str) -> None:
         env = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
-        argv = [sys.executable, "-m", "dokja", "serve", "--port", "0", *arguments]
+        argv = [sys.executable, "-m", "dokja", "serve", "--port", "0", "--no-pages", *arguments]
         self.popen = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.errors: list[str] = []
         threading.Thread(target=lambda: self.errors.extend(self.popen.stderr), daemon=True).start()

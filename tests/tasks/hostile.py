@@ -152,7 +152,7 @@ def _writes() -> list[Hostile]:
         "os.utime('{canary}')",
         "open('/etc/passwd', 'a').write('x')",
         "open('/usr/lib/x', 'w').write('x')",
-        "open('/tmp/dokja-hostile', 'w').write('x'); assert False, 'PermissionError'",
+        "open('/var/tmp/dokja-hostile', 'w').write('x'); assert False, 'PermissionError'",
         "open(os.__file__, 'a').write('x')",
         "open('/dev/sda', 'wb').write(b'x')",
         "open('/proc/sys/kernel/panic', 'w').write('1')",

@@ -39,6 +39,10 @@ def serve(
     drain: Annotated[float, typer.Option(min=0, help="Seconds that answers have to finish when it is stopped.")] = 60.0,
     log_text: Annotated[bool, typer.Option("--log-text", help="Log what models are asked as well.")] = False,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+    pages: Annotated[bool, typer.Option(help="Chat and runs in a browser.")] = True,
+    threads: Annotated[
+        str, typer.Option(help="Where the chat page keeps conversations: a file or an SQLAlchemy URL.")
+    ] = str(Path("~/.local/share/dokja/threads.db")),
 ) -> None:
     """Serve models at http://HOST:PORT/v1 until Ctrl-C; SIGHUP loads the models again.
 
@@ -49,6 +53,9 @@ def serve(
     secrets = [*(key or ()), *filter(None, os.environ.get(KEYS, "").split(","))]
     try:
         from dokja.serve import running
+
+        if pages:
+            from dokja.serve.pages.mount import BASE, make_pages, mount
     except ImportError as error:
         raise ConfigError(f"Serving needs {error.name}. Install it: python -m pip install 'dokja[serve]'.") from error
     import asyncio
@@ -71,13 +78,22 @@ def serve(
     start_log()
     server = Server(Models(served), limits, keys=open_keys(secrets, keys), log_text=log_text)
     sock = running.listen(host, port)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/v1"
+    taken = sock.getsockname()[1]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{taken}"
 
     def ready() -> None:
-        print(f"Serving {', '.join(named)} at {address}", flush=True)
+        print(f"Serving {', '.join(named)} at {address}/v1", flush=True)
+        if pages:
+            print(f"Chat and runs at {address}{BASE}/", flush=True)
+
+    more: dict[str, Any] = {}
+    if pages:
+        site = make_pages(host, taken, threads, runs, server.keys is not None, limits)
+        server.doors = (BASE,)
+        more["mount"] = lambda app: mount(app, site)
 
     print(f"Loading {', '.join(named)} ...", file=sys.stderr)
-    asyncio.run(running.run(server, sock, drain_seconds=drain, on_ready=ready))
+    asyncio.run(running.run(server, sock, drain_seconds=drain, on_ready=ready, **more))
 
 
 def _named(text: str, runs: Path) -> tuple[str, Path]:

@@ -55,8 +55,8 @@ def judge_model(
     `name` is what the records call the model, by default what the loader calls it; `batch` answers are written at a
     time. `modes` None asks in all modes that the model knows; `temperature` and `top_p` None draw as its makers
     recommend (our own models: greedily). `weights` and `draft` as in `Engine`. `packs` asks benchmarks in
-    place of `tasks`, with `data` and `limit` as in `tasks.packs.load.load_pack`. `out` defaults to `judge-<suite>` inside
-    the model's folder, with few bits `judge-<suite>-<weights>`, so that others never meet these records. Raises
+    place of `tasks`, with `data` and `limit` as in `tasks.packs.load.load_pack`. `out` defaults to `judge-<suite>`
+    inside the model's folder, with few bits `judge-<suite>-<weights>`, so that others never meet these records. Raises
     DokjaError sentences of the loader, the suite and the runner.
     """
     suite = pack_suite(packs, data, limit, languages) if packs else build_suite(tasks, per_cell, languages, seed)

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from fastapi import FastAPI
 
 from dokja.errors import ConfigError, DokjaError
 from dokja.serve.api.app import LOOPBACK, make_app
@@ -56,11 +57,19 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run(
-    server: Server, sock: socket.socket, *, drain_seconds: float, on_ready: Callable[[], object] = lambda: None
+    server: Server,
+    sock: socket.socket,
+    *,
+    drain_seconds: float,
+    on_ready: Callable[[], object] = lambda: None,
+    mount: Callable[[FastAPI], object] = lambda app: None,
 ) -> None:
-    """Serves until a signal says to stop. Raises EngineLost where a model cannot be loaded."""
+    """Serves until a signal says to stop. Raises EngineLost where a model cannot be loaded.
+
+    mount: puts more into the app, as pages are."""
     host = sock.getsockname()[0]
     app = make_app(server, LOOPBACK if server.keys is None and is_loopback(host) else None)
+    mount(app)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=_KEEP_ALIVE)
     http, stopping = _Http(config), asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -49,7 +49,7 @@ class StreamParser:
         self.malformed_tool_calls = 0
         self.keeps: Callable[[str], bool] | None = None
         """Whether what stands in a call that cannot be read makes it a call all the same, not content: for whoever
-        passes calls on while they are written. Says of a longer text what it says of its beginning, once that is yes."""
+        passes calls on while they are written. Once it says yes of a beginning, it says yes of all that goes on so."""
         self.thoughts: list[str] = []  # the markers of thoughts in the order written
         self._read_call = read_call or read_tool_call
         self._in_thought = thinking

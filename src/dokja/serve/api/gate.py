@@ -12,7 +12,7 @@ from dokja.serve.api.state import Server
 from dokja.serve.ledger import Grant
 from dokja.serve.logs import Note
 
-_OPEN = ("/health", "/health/live", "/health/ready")
+_OPEN = ("/", "/health", "/health/live", "/health/ready")
 _EVERYBODY = Grant("", frozenset(("generate", "metrics")))
 
 

@@ -67,7 +67,8 @@ class AnswerView:
         """named: says which model it is. place: (which of how many retries)."""
         self.answer, self.writing, self.language = (writing.answer if writing else answer), writing, language
         self._place, self._on_retry, self._on_place = place, on_retry, on_place
-        self._version, self._thought, self._open = -1, None, False
+        self._version, self._open = -1, False
+        self._thought: ui.element | None = None
         with attribute(box("div", "answer"), role="article"):
             if named:
                 Words("div", answer.model, "who")

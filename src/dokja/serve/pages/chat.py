@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from fastapi import Request
 from nicegui import ui
@@ -212,8 +213,8 @@ class Chat:
                     AnswerView(
                         answer, self._pages.desk.get(answer.id), self._who.language, named=named,
                         place=(turn.shown[lane], len(turn.answers[lane])),
-                        on_retry=lambda lane=lane: self._retry(turn, lane),
-                        on_place=lambda at, lane=lane: self._place(turn, lane, at),
+                        on_retry=partial(self._retry, turn, lane),
+                        on_place=partial(self._place, turn, lane),
                     )
                 )  # fmt: skip
 

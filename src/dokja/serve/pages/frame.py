@@ -151,7 +151,7 @@ class Frame:
         with self._list:
             if not heads:
                 Words("div", self.say("no_threads"), "none")
-            age = None
+            age = ""
             for one in heads:
                 days = (time.time() - one.updated) / _DAY
                 if (now := "today" if days < 1 else "week" if days < 7 else "older") != age:
@@ -189,16 +189,17 @@ class Frame:
             if title:
                 self.pages.threads.rename(self.visitor.owner, one.id, title)
                 self.list_threads()
+            dialog.close()
 
         with self.sheet(self.say("rename")) as dialog:
             field = box("input", "field").mark("title")
             attribute(field, value=one.title, maxlength=120, aria_label=self.say("rename"))
-            field.on("keydown", lambda e: (keep(str(e.args)), dialog.close()), js_handler=_ON_ENTER)
+            field.on("keydown", lambda e: keep(str(e.args)), js_handler=_ON_ENTER)
             with box("div", "acts"):
                 button(None, self.say("cancel"), dialog.close, "plain", words=True)
                 save = button(None, self.say("save"), None, "solid", words=True).mark("save")
                 read = "(e) => emit(e.target.closest('.sheet').querySelector('input').value)"
-                save.on("click", lambda e: (keep(str(e.args)), dialog.close()), js_handler=read)
+                save.on("click", lambda e: keep(str(e.args)), js_handler=read)
 
     def _delete(self, one: Head) -> None:
         def act() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from nicegui import app as pages_app
 from nicegui import ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dokja.serve.limits import Limits
 from dokja.serve.pages.chat import chat_page
-from dokja.serve.pages.endpoint import EndpointError
+from dokja.serve.pages.endpoint import EndpointError, HttpEndpoint
 from dokja.serve.pages.frame import Pages, Visitor
 from dokja.serve.pages.runs import runs_page
 from dokja.serve.pages.strings import say
+from dokja.serve.pages.writing import Desk
+from dokja.serve.threads import Threads
 
 BASE = "/ui"
 _KEPT = "private, max-age=31536000, immutable"
@@ -145,3 +149,16 @@ class _Told:
             await send(message)
 
         await self._app(scope, receive, told if scope["type"] == "http" else send)
+
+
+def make_pages(host: str, port: int, threads: str | Path, runs: Path, locked: bool, limits: Limits) -> Pages:
+    """Pages of the server that listens here. Raises DataError where conversations cannot be kept at `threads`."""
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # from any address, to oneself
+    url = f"http://{f'[{near}]' if ':' in near else near}:{port}/v1"
+    kept = Threads(threads)
+
+    @lru_cache(256)
+    def endpoint(key: str | None) -> HttpEndpoint:
+        return HttpEndpoint(url, key)
+
+    return Pages(endpoint, kept, Desk(kept), runs, BASE, locked, limits.image_bytes, limits.image_pixels)
