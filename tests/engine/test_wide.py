@@ -60,9 +60,11 @@ def scores(engine: Wide, rows: list[list[int]], pieces: list[int]) -> torch.Tens
     """Scores [B, L, V] of all tokens, read in pieces of these lengths."""
     out, at = [], 0
     for length in pieces:
-        tokens = torch.tensor([row[at : at + length] for row in rows])
-        position = torch.arange(at, at + length).expand(len(rows), length)
-        out.append(engine.decode(tokens, position).view(len(rows), length, -1))
+        tokens = torch.tensor([row[at : at + length] for row in rows]).flatten()
+        position = torch.arange(at, at + length).repeat(len(rows))
+        number = torch.arange(len(tokens))
+        got = engine.run([tokens, number // length, position, number], len(tokens))
+        out.append(got.view(len(rows), length, -1))
         at += length
     return torch.cat(out, dim=1)
 

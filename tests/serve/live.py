@@ -5,7 +5,7 @@ import contextlib
 import queue
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from dokja.serve.api.app import make_app
 from dokja.serve.api.state import Server
 from dokja.serve.client import EngineClient
 from dokja.serve.limits import Limits
-from dokja.serve.models import Model, Models
+from dokja.serve.models import Model, Models, Served
+from dokja.serve.remote import Remote, dialect_of
+from dokja.serve.remote_model import RemoteModel
 from dokja.text.styles import STYLES
 
 NAMES = list(STYLES)
@@ -44,7 +46,16 @@ def script(name: str, folder: Path, answers: Sequence[Sequence[int]], **more: An
 async def serving(loads: dict[str, Any], limits: Limits | None = None, **how: Any) -> AsyncIterator[tuple[str, Server]]:
     """(address, server) of a live server with these models; everything has ended afterwards."""
     limits = limits or Limits()
-    server = Server(Models([Model(name, EngineClient(load), limits) for name, load in loads.items()]), limits, **how)
+    async with listening(
+        [Model(name, EngineClient(load), limits) for name, load in loads.items()], limits, **how
+    ) as at:
+        yield at
+
+
+@contextlib.asynccontextmanager
+async def listening(models: Sequence[Served], limits: Limits, **how: Any) -> AsyncIterator[tuple[str, Server]]:
+    """The same with any models."""
+    server = Server(Models(models), limits, **how)
     sock = socket.create_server(("127.0.0.1", 0))
     http = uvicorn.Server(uvicorn.Config(make_app(server), log_level="warning", lifespan="off"))
     await server.models.start()
@@ -59,15 +70,28 @@ async def serving(loads: dict[str, Any], limits: Limits | None = None, **how: An
         await server.models.stop(0)
 
 
-@contextlib.contextmanager
-def in_thread(loads: dict[str, Any], limits: Limits | None = None, **how: Any) -> Iterator[str]:
+def in_thread(
+    loads: dict[str, Any], limits: Limits | None = None, **how: Any
+) -> contextlib.AbstractContextManager[str]:
     """The address of a live server that runs beside the test, for clients that know no asyncio."""
+    return _threaded(lambda: serving(loads, limits, **how))
+
+
+def in_front(url: str, names: Sequence[str], limits: Limits | None = None) -> contextlib.AbstractContextManager[str]:
+    """The same for a server whose models another one has, at `url`."""
+    limits = limits or Limits()
+    made = lambda: [RemoteModel(name, Remote(dialect_of(url), name), limits) for name in names]  # noqa: E731
+    return _threaded(lambda: listening(made(), limits))
+
+
+@contextlib.contextmanager
+def _threaded(begin: Callable[[], contextlib.AbstractAsyncContextManager[tuple[str, Server]]]) -> Iterator[str]:
     address: queue.Queue[Any] = queue.Queue()
     loop = asyncio.new_event_loop()
     over = asyncio.Event()
 
     async def main() -> None:
-        async with serving(loads, limits, **how) as (url, _):
+        async with begin() as (url, _):
             address.put(url)
             await over.wait()
 

@@ -87,9 +87,8 @@ def test_a_conversation_from_the_first_question_to_the_reloaded_page(browser: "p
     assert "3 and 4 make 7" not in page.content()
     # at the end of the answer, with the keyboard in the text field
     assert page.evaluate("document.activeElement.className") == "composer-text"
-    assert page.evaluate(
-        "(() => { const s = document.querySelector('.scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight < 2 })()"
-    )
+    left = "(s => s.scrollHeight - s.scrollTop - s.clientHeight)(document.querySelector('.scroll'))"
+    assert page.evaluate(left) < 2
     assert (tab.asked_elsewhere, tab.errors) == ([], [])
 
 

@@ -1,4 +1,5 @@
-"""The official `openai` client, sync and async, against scripted engines that speak every chat format."""
+"""The official `openai` client, sync and async, against scripted engines that speak every chat format: behind the
+server itself, and behind a server that another one passes its requests on to."""
 
 import asyncio
 import json
@@ -9,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from live import in_thread, script
+from live import in_front, in_thread, script
 from models_small import CLOCK, WEATHER, segments, tokens
 
 from dokja.text.chat import Message, ToolCall
@@ -39,12 +40,17 @@ def answers(name: str) -> list[list[int]]:
     return out
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["own", "another"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with engines of its own, and one in front of another server."""
     folder: Path = tmp_path_factory.mktemp("models")
     loads = {name: script(name, folder / name, answers(name)) for name in TALKERS}
     with in_thread(loads) as address:
-        yield f"{address}/v1"
+        if request.param == "own":
+            yield f"{address}/v1"
+            return
+        with in_front(f"{address}/v1", TALKERS) as address:
+            yield f"{address}/v1"
 
 
 @pytest.fixture(params=["sync", "async"])

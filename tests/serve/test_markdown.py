@@ -39,6 +39,15 @@ x = 1
 $$
 \\frac{a}{b}
 $$
+끝
+\\[
+y = 2
+
+= 3 \\] 그리고 \\[z\\]
+
+$$ 열린
+채로
+
 끝."""
 
 
@@ -59,7 +68,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s*\n\s*", "", text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, len(TEXT)), max_size=40))
 def test_a_growing_text_gives_what_the_whole_gives_for_every_split(cuts: list[int]) -> None:
     blocks, at, kept = Blocks(), 0, 0

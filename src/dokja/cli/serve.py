@@ -17,6 +17,13 @@ def serve(
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Release folders, run folders or runs' names; NAME=FOLDER.")
     ],
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Another engine that has the models: vllm, llama.cpp, NAME=URL, or the URL of its /v1."),
+    ] = None,
+    engine_key: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="The environment variable with the key to that engine.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; beyond loopback only with a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     key: Annotated[
@@ -47,7 +54,7 @@ def serve(
     """Serve models at http://HOST:PORT/v1 until Ctrl-C; SIGHUP loads the models again.
 
     Thinking, tools, JSON and images as the model can."""
-    named = dict(_named(text, runs) for text in models)
+    named = dict(_named(text, runs) if engine is None else _renamed(text) for text in models)
     if len(named) < len(models):
         raise ConfigError("Two models have the same name. Name them apart: NAME=FOLDER.")
     secrets = [*(key or ()), *filter(None, os.environ.get(KEYS, "").split(","))]
@@ -65,16 +72,21 @@ def serve(
     from dokja.serve.keys import open_keys
     from dokja.serve.limits import Limits
     from dokja.serve.logs import start_log
-    from dokja.serve.models import Model, Models
+    from dokja.serve.models import Model, Models, Served
+    from dokja.serve.remote import Remote, dialect_of
+    from dokja.serve.remote_model import RemoteModel
 
     running.check_host(host, bool(secrets or keys))
     limits = Limits(requests=queue, seconds=seconds, max_tokens=max_tokens)
     options: dict[str, Any] = {"slots": slots, "draft": draft, "kv_tokens": kv_tokens}
     options |= {} if weights == "fp32" else {"weights": weights}
-    served = [
-        Model(name, EngineClient({"kind": "model", "path": str(folder), "options": options}), limits)
-        for name, folder in named.items()
-    ]
+    served: list[Served]
+    if engine is not None:
+        other = dialect_of(engine)
+        served = [RemoteModel(name, Remote(other, str(its), engine_key), limits) for name, its in named.items()]
+    else:
+        loads = {n: {"kind": "model", "path": str(folder), "options": options} for n, folder in named.items()}
+        served = [Model(name, EngineClient(load), limits) for name, load in loads.items()]
     start_log()
     server = Server(Models(served), limits, keys=open_keys(secrets, keys), log_text=log_text)
     sock = running.listen(host, port)
@@ -94,6 +106,12 @@ def serve(
 
     print(f"Loading {', '.join(named)} ...", file=sys.stderr)
     asyncio.run(running.run(server, sock, drain_seconds=drain, on_ready=ready, **more))
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    """(name, the other engine's name) of NAME or NAME=ITS_NAME."""
+    name, _, its = text.partition("=")
+    return name, its or name
 
 
 def _named(text: str, runs: Path) -> tuple[str, Path]:

@@ -115,7 +115,7 @@ class Native:
         `after` [R] is the token behind each row; where that is not known yet, `draft` sets it right.
         """
         self._refresh()
-        vocab = self._model.spec.vocab
+        vocab, rows = self._model.spec.vocab, [row.contiguous() for row in rows]
         scores_NV = torch.empty(scored, -(-vocab // _PANEL) * _PANEL)
         self._library.dokja_decode(
             ctypes.byref(self._struct), *pointers(*rows, after), *_sizes(len(rows[0]), torch.get_num_threads()),

@@ -102,12 +102,6 @@ class Wide:
             )  # fmt: skip
         return scores_BV[:, :vocab]
 
-    def decode(self, tokens_BL: Tensor, position_BL: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Adds tokens_BL at position_BL to the sequences in slots 0..n-1 -> scores [B*L, V]."""
-        n, length = tokens_BL.shape
-        row = torch.arange(n * length)
-        return self.run([tokens_BL.flatten(), row // length, position_BL.flatten(), row], n * length)
-
 
 _teams: dict[int, ctypes.c_void_p] = {}
 

@@ -19,7 +19,7 @@ from dokja.engine.rules import Grammar
 from dokja.errors import DokjaError
 from dokja.serve.calls import call_schema, forced_beginning, tool_names
 from dokja.serve.facts import Facts
-from dokja.text.chat import CALL, CALL_END, Message, Segment
+from dokja.text.chat import BOS, CALL, CALL_END, Message, Segment
 from dokja.text.style import Style, Tools
 
 DRAWS = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
@@ -84,6 +84,16 @@ class Plan:
     raw: bool = False
     """A plain text to go on with: no chat format, markers are left out."""
 
+    @property
+    def prompt(self) -> list[int]:
+        """Of the request."""
+        return self.request.prompt
+
+    @property
+    def size(self) -> int:
+        """Tokens of the prompt."""
+        return len(self.request.prompt)
+
 
 def open_thought(segments: Sequence[Segment], style: Style) -> bool:
     """Whether a rendered prompt ends inside a thought."""
@@ -123,8 +133,12 @@ def plan(ask: Ask, facts: Facts, name: str, most_tokens: int | None = None) -> P
     return Plan(request, ask, thinking, tools, forced)
 
 
-def plain_plan(ask: Ask, facts: Facts, name: str, prompt: list[int], most_tokens: int | None = None) -> Plan:
-    """What to ask the engine for, for a text to go on with. Raises Refusal for one that is too long."""
+def plain_plan(ask: Ask, facts: Facts, name: str, prompt: str | list[int], most_tokens: int | None = None) -> Plan:
+    """What to ask the engine for, for a text to go on with. A text begins with the marker that texts began with in
+    training, where there is one. Raises Refusal for one that is too long."""
+    if isinstance(prompt, str):
+        tokenizer = facts.tokenizer
+        prompt = [*([tokenizer.specials[BOS]] if BOS in tokenizer.specials else []), *tokenizer.encode(prompt)]
     return Plan(_request(ask, facts, name, prompt, most_tokens, "prompt"), ask, False, (), raw=True)
 
 

@@ -4,21 +4,118 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
+from dokja.engine.api import answers_of
 from dokja.errors import ConfigError
-from dokja.serve.client import EngineClient
+from dokja.serve.asking import Ask, Plan, plain_plan, plan
+from dokja.serve.client import EngineClient, State
 from dokja.serve.facts import Facts
 from dokja.serve.limits import Admission, Limits
+from dokja.serve.reading import Part, Usage
+from dokja.serve.turn import Done, answer
+
+Said = Callable[[], dict[str, Any]]
+"""The request as this server's chat or completions API spells it, without the fields that say how it is answered."""
 
 
-class Model:
-    """A name, the engine behind it, and what is known of it."""
+class Spelling(Protocol):
+    """What tokens say."""
+
+    def decode(self, ids: Iterable[int], *, markers: bool = False) -> str: ...
+    def decode_bytes(self, ids: Iterable[int]) -> bytes: ...
+
+
+class Client(Protocol):
+    """What is asked of any engine's client by those who only start, watch and stop it."""
+
+    info: dict[str, Any]
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def heartbeat_age(self) -> float: ...
+    @property
+    def in_flight(self) -> int: ...
+    def stats(self) -> dict[str, Any]: ...
+    async def start(self) -> None: ...
+    async def stop(self, deadline: float = 0.0) -> None: ...
+    async def reload(self) -> None: ...
+
+
+class Job(Protocol):
+    """One answer to be written."""
+
+    @property
+    def ask(self) -> Ask: ...
+    @property
+    def size(self) -> int:
+        """Tokens of its prompt; a guess where only the engine knows."""
+
+    @property
+    def prompt(self) -> object:
+        """The same object for all answers to one prompt."""
+
+
+class Served(ABC):
+    """A name, and who answers behind it."""
+
+    client: Client
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name, self.admission = name, Admission(limits)
+        self.created = int(time.time())
+
+    @property
+    def slots(self) -> int:
+        """Answers that are written at once."""
+        return int(self.client.stats().get("slots", 1))
+
+    async def read_facts(self) -> None:  # noqa: B027 - most have nothing to read
+        """Reads what has to be read before the first request."""
+
+    @abstractmethod
+    def told(self) -> dict[str, Any]:
+        """What a list of models says of it beside its name."""
+
+    @abstractmethod
+    def spelling(self) -> Spelling:
+        """For the tokens of one request's answers."""
+
+    @abstractmethod
+    def chat(self, ask: Ask, name: str, most: int | None, said: Said) -> Job:
+        """The next turn of a conversation. Raises DokjaError for what cannot be."""
+
+    @abstractmethod
+    def plain(self, ask: Ask, name: str, prompt: str | list[int], most: int | None, said: Said) -> Job:
+        """A text to go on with. Raises DokjaError for what cannot be."""
+
+    @abstractmethod
+    def several(self, job: Any, n: int) -> Sequence[Job]:
+        """The job n times, each with a seed of its own."""
+
+    @abstractmethod
+    def answer(
+        self, job: Any, spelling: Any, until: float | None, usage: Usage
+    ) -> AsyncGenerator[list[Part] | Done, None]:
+        """See `turn.answer`."""
+
+    @abstractmethod
+    def text(self, job: Any) -> str:
+        """What it is asked, for a log that wants it."""
+
+
+class Model(Served):
+    """A model of our own engine."""
+
+    client: EngineClient
 
     def __init__(self, name: str, client: EngineClient, limits: Limits) -> None:
-        self.name, self.client, self.admission = name, client, Admission(limits)
-        self.created = int(time.time())
+        super().__init__(name, limits)
+        self.client = client
         self._info: Mapping[str, Any] = {}
         self._facts: Facts | None = None
 
@@ -33,18 +130,50 @@ class Model:
         """Reads `facts` beside the event loop: a large tokenizer takes a second."""
         await asyncio.to_thread(lambda: self.facts)
 
-    @property
-    def slots(self) -> int:
-        """Answers that are written at once."""
-        return int(self.client.stats().get("slots", 1))
+    def told(self) -> dict[str, Any]:
+        """Context, modes, and what it can."""
+        facts = self.facts
+        return {
+            "max_model_len": facts.context,
+            "modes": facts.style.modes,
+            "vision": facts.images is not None,
+            "tools": facts.style.tools,
+            "sha256": facts.sha256,
+        }
+
+    def spelling(self) -> Spelling:
+        """Its tokenizer."""
+        return self.facts.tokenizer
+
+    def chat(self, ask: Ask, name: str, most: int | None, said: Said) -> Plan:
+        """Rendered and encoded here."""
+        return plan(ask, self.facts, name, most)
+
+    def plain(self, ask: Ask, name: str, prompt: str | list[int], most: int | None, said: Said) -> Plan:
+        """Encoded here."""
+        return plain_plan(ask, self.facts, name, prompt, most)
+
+    def several(self, job: Plan, n: int) -> Sequence[Plan]:
+        """They share the prompt."""
+        return [replace(job, request=one) for one in answers_of(job.request, n)]
+
+    def answer(
+        self, job: Plan, spelling: Any, until: float | None, usage: Usage
+    ) -> AsyncGenerator[list[Part] | Done, None]:
+        """Of the engine process."""
+        return answer(self.client, self.facts, job, until, usage)
+
+    def text(self, job: Plan) -> str:
+        """The rendered prompt, markers and all."""
+        return self.facts.tokenizer.decode(job.request.prompt, markers=True)
 
 
 class Models:
     """All of them; the first one is who answers where nobody is named."""
 
-    def __init__(self, models: Iterable[Model]) -> None:
+    def __init__(self, models: Iterable[Served]) -> None:
         """Raises ConfigError for two models of one name, or for none."""
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, Served] = {}
         for model in models:
             if model.name in self._models:
                 raise ConfigError(f"Two models are called {model.name!r}. Name them apart: NAME=FOLDER.")
@@ -52,10 +181,10 @@ class Models:
         if not self._models:
             raise ConfigError("There is no model to serve. Name at least one.")
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Served]:
         return iter(self._models.values())
 
-    def get(self, name: str) -> Model | None:
+    def get(self, name: str) -> Served | None:
         """The model of this name."""
         return self._models.get(name)
 

@@ -6,22 +6,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
 
-from dokja.engine.api import answers_of
 from dokja.serve.api.errors import ApiError, of_ending
 from dokja.serve.api.state import Server, server_of
 from dokja.serve.api.stream import EventStream
-from dokja.serve.asking import Plan
 from dokja.serve.limits import Ticket
 from dokja.serve.logs import Note
-from dokja.serve.models import Model
+from dokja.serve.models import Job, Served, Spelling
 from dokja.serve.reading import Part, Usage
-from dokja.serve.turn import Done, answer
+from dokja.serve.turn import Done
 
 T = TypeVar("T")
 Item = tuple[int, list[Part] | Done]
@@ -34,12 +32,14 @@ class Answers:
     """The answers to one HTTP request: iterate for (choice, parts or Done). Close it, whatever happens."""
 
     server: Server
-    model: Model
-    plans: Sequence[Plan]
+    model: Served
+    plans: Sequence[Job]
     ticket: Ticket
     note: Note
     row: int | None = None
     """Of the ledger."""
+    spelling: Spelling = field(init=False)
+    """Of the tokens in the parts."""
     usage: list[Usage] = field(default_factory=list)
     """Of every choice, also while it is being written."""
     _first: Item | None = None
@@ -47,10 +47,10 @@ class Answers:
 
     def __post_init__(self) -> None:
         until = asyncio.get_running_loop().time() + self.server.limits.seconds
-        client, facts = self.model.client, self.model.facts
+        self.spelling = spelling = self.model.spelling()
         self.usage = [Usage() for _ in self.plans]
         self._items = _merged(
-            [answer(client, facts, plan, until, usage) for plan, usage in zip(self.plans, self.usage, strict=True)]
+            [self.model.answer(job, spelling, until, usage) for job, usage in zip(self.plans, self.usage, strict=True)]
         )
 
     async def begin(self) -> None:
@@ -81,13 +81,12 @@ class Answers:
         total = self.total()
         self.note.facts |= {"model": self.model.name, "choices": len(self.plans), **asdict(total)}
         if self.server.log_text:
-            decode = self.model.facts.tokenizer.decode
-            self.note.facts["prompt_text"] = [decode(p.request.prompt, markers=True) for p in self.plans[:1]]
+            self.note.facts["prompt_text"] = [self.model.text(job) for job in self.plans[:1]]
         await self.server.end(self.row, self.model.name, total)
 
     def total(self) -> Usage:
         """Tokens of all answers; a prompt with several answers is counted once, as OpenAI does."""
-        of_prompt = {id(plan.request.prompt): usage for plan, usage in zip(self.plans, self.usage, strict=True)}
+        of_prompt = {id(job.prompt): usage for job, usage in zip(self.plans, self.usage, strict=True)}
         return Usage(
             sum(u.prompt for u in of_prompt.values()),
             sum(u.completion for u in self.usage),
@@ -96,7 +95,7 @@ class Answers:
         )
 
 
-def model_of(server: Server, name: str) -> Model:
+def model_of(server: Server, name: str) -> Served:
     """The model of this name. Raises ApiError where there is none, or it is not there yet."""
     model = server.models.get(name)
     if model is None:
@@ -112,7 +111,7 @@ def model_of(server: Server, name: str) -> Model:
 
 
 async def prepared(
-    request: Request, model: Model, n: int, make: Callable[[], Sequence[Plan]], prompts: int = 1
+    request: Request, model: Served, n: int, make: Callable[[], Sequence[Job]], prompts: int = 1
 ) -> Answers:
     """Admits answers: n to each of the prompts that `make` (called in a thread) plans. Raises Busy or DokjaError."""
     server, grant, note = server_of(request), request.scope["dokja.grant"], request.scope["dokja.note"]
@@ -122,9 +121,10 @@ async def prepared(
     ticket = model.admission.enter(n * prompts, model.slots)
     try:
         made = await asyncio.to_thread(make)
-        ticket.add_tokens(sum(len(plan.request.prompt) for plan in made))
-        plans = [replace(plan, request=one) for plan in made for one in answers_of(plan.request, n)]
-        row = await server.begin(grant, model.name, sum(len(plan.request.prompt) for plan in made))
+        size = sum(job.size for job in made)
+        ticket.add_tokens(size)
+        plans = [one for job in made for one in model.several(job, n)]
+        row = await server.begin(grant, model.name, size)
         return Answers(server, model, plans, ticket, note, row)
     except BaseException:
         ticket.leave()

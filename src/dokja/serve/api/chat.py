@@ -20,8 +20,9 @@ from dokja.serve.api.options import ResponseFormat, StreamOptions, TemplateKwarg
 from dokja.serve.api.state import Server, server_of
 from dokja.serve.api.stream import event
 from dokja.serve.api.tools import Tool, tool_choice
-from dokja.serve.asking import Ask, Plan, plan
+from dokja.serve.asking import Ask
 from dokja.serve.limits import Limits
+from dokja.serve.models import Job
 from dokja.serve.turn import Done
 
 router = APIRouter()
@@ -74,18 +75,27 @@ class ChatBody(Drawn):
             schema=self.response_format.schema_of() if self.response_format else None,
         )
 
+    def said(self) -> dict[str, Any]:
+        """See `models.Said`."""
+        return self.model_dump(include=_SAID, exclude_unset=True, exclude_none=True, by_alias=True)
+
+
+_SAID = {
+    "messages", "seed", "stop", "logit_bias", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice",
+    "parallel_tool_calls", "reasoning_effort", "thinking_budget", "chat_template_kwargs",
+}  # fmt: skip
+
 
 @router.post("/v1/chat/completions")
 async def chat_completions(body: ChatBody, request: Request, server: Annotated[Server, Depends(server_of)]) -> Response:
     """A chat completion, whole or as a stream."""
     model, name = model_of(server, body.model), f"chatcmpl-{secrets.token_hex(12)}"
-    facts = model.facts
 
-    def make() -> list[Plan]:
-        return [plan(body.ask(server.limits), facts, name, server.limits.max_tokens)]
+    def make() -> list[Job]:
+        return [model.chat(body.ask(server.limits), name, server.limits.max_tokens, body.said)]
 
     answers = await prepared(request, model, body.n or 1, make)
-    choices = [Choice(i, facts.tokenizer) for i in range(len(answers.plans))]
+    choices = [Choice(i, answers.spelling) for i in range(len(answers.plans))]
     head = {"id": name, "created": int(time.time()), "model": body.model}
     include = body.stream_options is not None and body.stream_options.include_usage
     return await respond(

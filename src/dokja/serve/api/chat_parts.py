@@ -6,16 +6,16 @@ import secrets
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from dokja.serve.models import Spelling
 from dokja.serve.reading import FinishReason, Part, Scored, Usage
 from dokja.serve.turn import Done
-from dokja.text.tokenizer import Tokenizer
 
 
 class Choice:
     """One choice; what the chunks of its stream say is what `whole` says."""
 
-    def __init__(self, index: int, tokenizer: Tokenizer) -> None:
-        self.index, self._tokenizer = index, tokenizer
+    def __init__(self, index: int, spelling: Spelling) -> None:
+        self.index, self._spelling = index, spelling
         self.begun = False
         self.finish: FinishReason = "stop"
         self._texts: dict[str, list[str]] = {"reasoning": [], "content": []}
@@ -53,8 +53,8 @@ class Choice:
         ]
 
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
-        raw = self._tokenizer.decode_bytes([token])
-        shown = raw.decode("utf-8", "replace") if raw else self._tokenizer.decode([token], markers=True)
+        raw = self._spelling.decode_bytes([token])
+        shown = raw.decode("utf-8", "replace") if raw else self._spelling.decode([token], markers=True)
         return {"token": shown, "logprob": max(logprob, -9999.0), "bytes": list(raw)}
 
 

@@ -18,19 +18,17 @@ from dokja.serve.api.errors import ApiError, json_response, of_ending
 from dokja.serve.api.options import StreamOptions
 from dokja.serve.api.state import Server, server_of
 from dokja.serve.api.stream import event
-from dokja.serve.asking import Ask, Plan, Refusal, plain_plan
-from dokja.serve.facts import Facts
+from dokja.serve.asking import Ask, Refusal
+from dokja.serve.models import Job, Spelling
 from dokja.serve.reading import Part, Scored
 from dokja.serve.turn import Done
-from dokja.text.chat import BOS
-from dokja.text.tokenizer import Tokenizer
 
 router = APIRouter()
 Id = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
 class CompletionBody(Drawn):
-    """The body of a completion. Texts begin with the marker that texts began with in training, where there is one."""
+    """The body of a completion."""
 
     prompt: str | list[str] | list[Id] | list[list[Id]]
     n: Count | None = None
@@ -63,17 +61,21 @@ class CompletionBody(Drawn):
             top_logprobs=self.logprobs,
         )
 
-    def prompts(self, facts: Facts) -> list[list[int]]:
-        """The prompts in tokens."""
+    def prompts(self) -> list[str | list[int]]:
+        """The prompts, each a text or tokens. Raises Refusal for one that is empty."""
         listed: list[Any] = [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
         if listed and isinstance(listed[0], int):
             listed = [listed]
-        tok = facts.tokenizer
-        begin = [tok.specials[BOS]] if BOS in tok.specials else []
-        prompts = [[*begin, *tok.encode(p)] if isinstance(p, str) else p for p in listed]
-        if not prompts or not all(prompts):
+        if not listed or not all(listed):
             raise Refusal("A prompt is empty. Send some text.", "prompt")
-        return prompts
+        return listed
+
+    def said(self) -> dict[str, Any]:
+        """See `models.Said`."""
+        return self.model_dump(include=_SAID, exclude_unset=True, exclude_none=True)
+
+
+_SAID = {"seed", "stop", "logit_bias", "logprobs"}
 
 
 @router.post("/v1/completions")
@@ -82,25 +84,23 @@ async def completions(
 ) -> Response:
     """A completion, whole or as a stream."""
     model, name = model_of(server, body.model), f"cmpl-{secrets.token_hex(12)}"
-    facts, ask = model.facts, body.ask()
-    count = len(body.prompt) if isinstance(body.prompt, list) and not isinstance(next(iter(body.prompt), 0), int) else 1
+    ask, prompts, most = body.ask(), body.prompts(), server.limits.max_tokens
 
-    def make() -> list[Plan]:
-        most = server.limits.max_tokens
-        return [plain_plan(ask, facts, f"{name}-{i}", prompt, most) for i, prompt in enumerate(body.prompts(facts))]
+    def make() -> list[Job]:
+        return [model.plain(ask, f"{name}-{i}", prompt, most, body.said) for i, prompt in enumerate(prompts)]
 
-    answers = await prepared(request, model, body.n or 1, make, count)
+    answers = await prepared(request, model, body.n or 1, make, len(prompts))
     head = {"id": name, "object": "text_completion", "created": int(time.time()), "model": body.model}
     include = body.stream_options is not None and body.stream_options.include_usage
     return await respond(
         request,
         answers,
-        whole=lambda: _whole(answers, head, facts),
-        events=(lambda: _events(answers, head, facts, include)) if body.stream else None,
+        whole=lambda: _whole(answers, head),
+        events=(lambda: _events(answers, head, include)) if body.stream else None,
     )
 
 
-async def _whole(answers: Answers, head: Mapping[str, Any], facts: Facts) -> Response:
+async def _whole(answers: Answers, head: Mapping[str, Any]) -> Response:
     parts: list[list[Part]] = [[] for _ in answers.plans]
     finish = ["stop"] * len(parts)
     async for i, item in answers:
@@ -111,13 +111,11 @@ async def _whole(answers: Answers, head: Mapping[str, Any], facts: Facts) -> Res
         else:
             finish[i] = item.finish
     scored = [p.ask.top_logprobs is not None for p in answers.plans]
-    choices = [_choice(i, facts.tokenizer, parts[i], finish[i], scored[i]) for i in range(len(parts))]
+    choices = [_choice(i, answers.spelling, parts[i], finish[i], scored[i]) for i in range(len(parts))]
     return json_response({**head, "choices": choices, "usage": usage_of(answers.total())})
 
 
-async def _events(
-    answers: Answers, head: Mapping[str, Any], facts: Facts, include: bool
-) -> AsyncGenerator[bytes, None]:
+async def _events(answers: Answers, head: Mapping[str, Any], include: bool) -> AsyncGenerator[bytes, None]:
     more = {"usage": None} if include else {}
     offsets = [0] * len(answers.plans)
     async for i, item in answers:
@@ -126,7 +124,7 @@ async def _events(
             return
         parts, finish = ([], item.finish) if isinstance(item, Done) else (item, None)
         scored = answers.plans[i].ask.top_logprobs is not None and bool(parts)
-        choice = _choice(i, facts.tokenizer, parts, finish, scored, offsets[i])
+        choice = _choice(i, answers.spelling, parts, finish, scored, offsets[i])
         offsets[i] += len(choice["text"])
         yield event({**head, "choices": [choice], **more})
     if include:
@@ -135,13 +133,13 @@ async def _events(
 
 
 def _choice(
-    index: int, tok: Tokenizer, parts: list[Part], finish: str | None, scored: bool, offset: int = 0
+    index: int, tok: Spelling, parts: list[Part], finish: str | None, scored: bool, offset: int = 0
 ) -> dict[str, Any]:
     scores = _scores(tok, [s for part in parts for s in part.scores], offset) if scored else None
     return {"index": index, "text": "".join(p.text for p in parts), "logprobs": scores, "finish_reason": finish}
 
 
-def _scores(tok: Tokenizer, scored: list[Scored], offset: int) -> dict[str, Any]:
+def _scores(tok: Spelling, scored: list[Scored], offset: int) -> dict[str, Any]:
     """Logprobs as this API says them; offsets count characters from the answer's beginning."""
     texts = [tok.decode([s.token], markers=True) for s in scored]
     offsets = [offset + sum(map(len, texts[:i])) for i in range(len(texts))]

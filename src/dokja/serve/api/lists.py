@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from dokja.serve.api.answering import model_of
 from dokja.serve.api.errors import json_response
 from dokja.serve.api.state import Server, server_of
-from dokja.serve.models import Model
+from dokja.serve.models import Served
 
 router = APIRouter()
 
@@ -27,10 +27,6 @@ async def model(name: str, server: Annotated[Server, Depends(server_of)]) -> Res
     return json_response(_told(model_of(server, name)))
 
 
-def _told(model: Model) -> dict[str, Any]:
+def _told(model: Served) -> dict[str, Any]:
     told: dict[str, Any] = {"id": model.name, "object": "model", "created": model.created, "owned_by": "dokja"}
-    if model.client.info:
-        facts = model.facts
-        told |= {"max_model_len": facts.context, "modes": facts.style.modes, "vision": facts.images is not None}
-        told |= {"tools": facts.style.tools, "sha256": facts.sha256}
-    return told
+    return told | model.told() if model.client.info else told

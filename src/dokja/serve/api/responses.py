@@ -15,13 +15,14 @@ from dokja.serve.api.answering import Answers, model_of, prepared, respond
 from dokja.serve.api.body import EFFORT, Count, Drawn, EffortName, Loose, Seed
 from dokja.serve.api.errors import ApiError, json_response, of_ending
 from dokja.serve.api.options import TemplateKwargs
-from dokja.serve.api.responses_input import conversation
+from dokja.serve.api.responses_input import conversation, turns_of
 from dokja.serve.api.responses_output import Output
 from dokja.serve.api.state import Server, server_of
 from dokja.serve.api.stream import event
 from dokja.serve.api.tools import Name, tool_choice
-from dokja.serve.asking import Ask, Plan, plan
+from dokja.serve.asking import Ask
 from dokja.serve.limits import Limits
+from dokja.serve.models import Job
 from dokja.serve.turn import Done
 
 router = APIRouter()
@@ -110,6 +111,25 @@ class ResponsesBody(Drawn):
             schema=self.text.schema_of() if self.text else None,
         )
 
+    def said(self) -> dict[str, Any]:
+        """See `models.Said`: as a chat, which more engines know."""
+        body = self.model_dump(include=_SAID, exclude_unset=True, exclude_none=True, by_alias=True)
+        body["messages"] = turns_of(self.input, self.instructions)
+        if self.tools:
+            body["tools"] = [tool.plain() for tool in self.tools]
+        if self.tool_choice is not None:
+            choice = tool_choice(self.tool_choice)
+            plain = choice in ("auto", "none", "required")
+            body["tool_choice"] = choice if plain else {"type": "function", "function": {"name": choice}}
+        if self.reasoning and self.reasoning.effort:
+            body["reasoning_effort"] = self.reasoning.effort
+        if self.scored():
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs or 0}
+        if self.text and self.text.format.type != "text":
+            schema = {"name": "answer", "schema": self.text.schema_of(), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
+
     def scored(self) -> bool:
         """Whether logprobs are wanted."""
         return bool(self.top_logprobs) or "message.output_text.logprobs" in (self.include or ())
@@ -130,6 +150,9 @@ class ResponsesBody(Drawn):
         }
 
 
+_SAID = {"seed", "parallel_tool_calls", "chat_template_kwargs"}
+
+
 @router.post("/v1/responses")
 async def responses(body: ResponsesBody, request: Request, server: Annotated[Server, Depends(server_of)]) -> Response:
     """A response, whole or as a stream."""
@@ -140,14 +163,13 @@ async def responses(body: ResponsesBody, request: Request, server: Annotated[Ser
             param="previous_response_id",
         )
     model, name = model_of(server, body.model), f"resp_{secrets.token_hex(12)}"
-    facts = model.facts
 
-    def make() -> list[Plan]:
-        return [plan(body.ask(server.limits), facts, name, server.limits.max_tokens)]
+    def make() -> list[Job]:
+        return [model.chat(body.ask(server.limits), name, server.limits.max_tokens, body.said)]
 
     answers = await prepared(request, model, 1, make)
     head = {"id": name, "object": "response", "created_at": int(time.time()), "model": body.model, **body.echoed()}
-    output = Output(facts.tokenizer, head)
+    output = Output(answers.spelling, head)
     return await respond(
         request,
         answers,

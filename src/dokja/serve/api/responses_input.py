@@ -18,13 +18,18 @@ _TEXTS = ("input_text", "output_text", "text", "refusal", "reasoning_text", "sum
 
 def conversation(given: str | Sequence[Mapping[str, Any]], instructions: str | None, limits: Limits) -> list[Message]:
     """The messages. Raises Refusal that names the item at fault."""
+    return read_messages(turns_of(given, instructions), limits)
+
+
+def turns_of(given: str | Sequence[Mapping[str, Any]], instructions: str | None) -> list[dict[str, Any]]:
+    """The conversation as the chat API spells it. Raises Refusal that names the item at fault."""
     turns: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
     if isinstance(given, str):
         turns.append({"role": "user", "content": given})
     else:
         for i, item in enumerate(given):
             _add(turns, item, f"input[{i}]")
-    return read_messages(turns, limits)
+    return turns
 
 
 def _add(turns: list[dict[str, Any]], item: Mapping[str, Any], where: str) -> None:
@@ -38,11 +43,13 @@ def _add(turns: list[dict[str, Any]], item: Mapping[str, Any], where: str) -> No
         before = said.get("content") or ""
         said["content"] = before + (turn["content"] if isinstance(turn["content"], str) else _joined(turn["content"]))
     elif kind == "function_call":
-        call = {"name": item.get("name"), "arguments": item.get("arguments")}
-        _assistant(turns).setdefault("tool_calls", []).append({"type": "function", "function": call})
+        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        call = {"id": item.get("call_id"), "type": "function", "function": function}
+        _assistant(turns).setdefault("tool_calls", []).append(call)
     elif kind == "function_call_output":
         output = item.get("output")
-        turns.append({"role": "tool", "content": output if isinstance(output, str) else _content(output, where)})
+        told = output if isinstance(output, str) else _content(output, where)
+        turns.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": told})
     elif kind == "reasoning":
         thought = _joined(_content(item.get("content") or [], where))
         if thought:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dokja.serve.api.chat_parts import Choice, joined
+from dokja.serve.models import Spelling
 from dokja.serve.reading import FinishReason, Part, Usage
-from dokja.text.tokenizer import Tokenizer
 
 _TEXT = {"reasoning": ("reasoning_text", "rs"), "content": ("output_text", "msg")}
 
@@ -25,8 +25,8 @@ _TEXT = {"reasoning": ("reasoning_text", "rs"), "content": ("output_text", "msg"
 class Output:
     """The items of one response; the whole response and the stream are made of the same."""
 
-    def __init__(self, tokenizer: Tokenizer, head: Mapping[str, Any]) -> None:
-        self._head, self._scores = dict(head), Choice(0, tokenizer).scores
+    def __init__(self, spelling: Spelling, head: Mapping[str, Any]) -> None:
+        self._head, self._scores = dict(head), Choice(0, spelling).scores
         self._items: list[dict[str, Any]] = []
         self._open: str | None = None  # what the last item is made of, while it is open
         self._finish: FinishReason | None = None

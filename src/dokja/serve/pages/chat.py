@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Sequence
 from functools import partial
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from dokja.serve.pages.answer_view import AnswerView, places
 from dokja.serve.pages.asking import Setting, body_of, mode_of
 from dokja.serve.pages.composer import Composer
 from dokja.serve.pages.endpoint import EndpointError, ModelCard
-from dokja.serve.pages.frame import Frame, Pages, Visitor, head
+from dokja.serve.pages.frame import Frame, Pages, Visitor, head, turned_away
 from dokja.serve.pages.parts import Words, attribute, box, button, icon
 from dokja.serve.threads import Answer, Turn
 
@@ -62,8 +61,7 @@ class Chat:
     # what there is to choose
 
     async def load(self, thread: str | None) -> None:
-        """Asks which models there are and shows a conversation. Raises EndpointError with the status 401 for a key
-        that is not known."""
+        """Asks which models there are and shows a conversation."""
         await self._ask_models()
         self.open(thread, push=False)
         if not self._cards:
@@ -72,9 +70,7 @@ class Chat:
     async def _ask_models(self) -> None:
         try:
             self._cards = await self._endpoint.models()
-        except EndpointError as error:
-            if error.status in (401, 403):
-                raise
+        except EndpointError:
             self._cards = []
 
     async def _again(self) -> None:
@@ -332,12 +328,11 @@ def title_of(text: str) -> str:
     return line if len(line) <= 60 else line[:59].rstrip() + "…"
 
 
-async def chat_page(pages: Pages, request: Request, thread: str | None) -> None:
+async def chat_page(pages: Pages, request: Request, thread: str | None) -> Response | None:
     """The page at / and /t/THREAD."""
     visitor = Visitor.of(request)
+    if away := await turned_away(pages, visitor):
+        return away
     head(pages, visitor, "dokja")
-    chat = Chat(pages, visitor)
-    with contextlib.suppress(EndpointError):
-        await chat.load(thread)
-        return
-    ui.navigate.to(f"{pages.base}/enter")
+    await Chat(pages, visitor).load(thread)
+    return None

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
+from fastapi.responses import RedirectResponse
 from nicegui import ui
 
-from dokja.serve.pages.endpoint import Endpoint
+from dokja.serve.pages.endpoint import Endpoint, EndpointError
 from dokja.serve.pages.parts import Words, attribute, box, button, icon
 from dokja.serve.pages.strings import Language, cookie, pick_language, say
 from dokja.serve.pages.writing import Desk
@@ -62,6 +63,17 @@ class Visitor:
     def owner(self) -> str:
         """Whose conversations are shown: those of the key, or everybody's of this machine where none is asked for."""
         return "local" if self.key is None else hashlib.sha256(b"owner " + self.key.encode()).hexdigest()[:32]
+
+
+async def turned_away(pages: Pages, visitor: Visitor) -> RedirectResponse | None:
+    """The way to the door, for who has no key that is known where one is asked for."""
+    if pages.locked:
+        try:
+            await pages.endpoint(visitor.key).models()
+        except EndpointError as error:
+            if error.status in (401, 403):
+                return RedirectResponse(f"{pages.base}/enter")
+    return None
 
 
 def head(pages: Pages, visitor: Visitor, title: str) -> None:
@@ -179,7 +191,7 @@ class Frame:
 
     def _go(self, thread: str | None) -> None:
         if self._open_thread is None:
-            ui.navigate.to(f"{self.pages.base}/" if thread is None else f"{self.pages.base}/t/{thread}")
+            ui.navigate.to("/" if thread is None else f"/t/{thread}")  # nicegui adds the base
         else:
             self._open_thread(thread)
 

@@ -111,6 +111,13 @@
     }
   });
 
+  // nicegui has these words in the languages of a whole server; here each visitor has a language.
+  document.addEventListener("DOMContentLoaded", () => {
+    const words = ["연결이 끊겼습니다.", "다시 연결하는 중 …"];
+    if (document.documentElement.lang === "ko")
+      document.querySelectorAll("#popup span").forEach((span, i) => (span.textContent = words[i]));
+  });
+
   function tick(element) {
     element.classList.add("done");
     setTimeout(() => element.classList.remove("done"), 1400);

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import html
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,12 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from dokja.serve.pages.maths import mathml
+from dokja.serve.pages.maths import LONGEST, mathml
 
 COLOURED = 20_000
 """Characters of code that is coloured; more is shown plain."""
+_OPENED = re.compile(r"^\s*(\\\[(?!.*\\\])|\$\$(?!.*\$\$))", re.MULTILINE | re.DOTALL)
+"""A line that begins a formula which does not end."""
 _MATHS = {
     "math", "mfrac", "mi", "mmultiscripts", "mn", "mo", "mover", "mpadded", "mphantom", "mprescripts", "mroot", "mrow",
     "ms", "mspace", "msqrt", "mstyle", "msub", "msubsup", "msup", "mtable", "mtd", "mtext", "mtr", "munder",
@@ -67,10 +70,9 @@ class Blocks:
         whole = self.tail.rfind("\n") + 1  # a line that is not over yet may turn out to be anything
         if "\n" not in text or not whole:
             return
-        starts = _starts(self.tail[:whole])
-        if len(starts) > 1:
-            lines = [line + "\n" for line in self.tail.split("\n")]
-            edges = [0, *starts[1:]]
+        lines = [line + "\n" for line in self.tail.split("\n")]
+        edges = _edges(self.tail[:whole], lines)
+        if len(edges) > 1:
             self.done += [render("".join(lines[a:b])) for a, b in itertools.pairwise(edges)]
             self.tail = "".join(lines[edges[-1] :])[:-1]
 
@@ -94,9 +96,18 @@ def _filter(tag: str, name: str, value: str) -> str | None:
     return value
 
 
-def _starts(text: str) -> list[int]:
-    """First lines of the blocks."""
-    return [t.map[0] for t in _PARSER.parse(text) if t.level == 0 and t.nesting >= 0 and t.map]
+def _edges(text: str, lines: Sequence[str]) -> list[int]:
+    """First lines of the blocks, up to the last one that may still change: the end, or a formula over several
+    paragraphs, which looks like them until it is closed."""
+    blocks = [t for t in _PARSER.parse(text) if t.level == 0 and t.nesting >= 0 and t.map]
+    edges = [0]
+    for block, after in itertools.pairwise(blocks):
+        assert block.map is not None and after.map is not None
+        source = "".join(lines[edges[-1] : after.map[0]])
+        if block.type == "paragraph_open" and len(text) < LONGEST and _OPENED.search(source):
+            break
+        edges.append(after.map[0])
+    return edges
 
 
 def _fence(renderer: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -24,6 +25,8 @@ from dokja.serve.threads import Threads
 
 BASE = "/ui"
 _KEPT = "private, max-age=31536000, immutable"
+_PATIENCE = 20.0
+"""Seconds that a page may take to ask which models there are."""
 _MONTH = 30 * 86_400
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -35,6 +38,7 @@ _HEADERS = [
     (b"content-security-policy", _POLICY.encode()), (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]  # fmt: skip
+_ASSET = re.compile(r"/_nicegui/[\d.]+/(?!dynamic_resources/)")
 _ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='9' fill='#2b6a6c'/>"
     "<path d='M10 9v14M10 16h8a4.5 4.5 0 0 1 0 7h-8' fill='none' stroke='#fff' stroke-width='2.6' "
@@ -58,21 +62,21 @@ def mount(app: FastAPI, pages: Pages) -> None:
 def add_paths(pages: Pages) -> None:
     """The paths of the pages."""
 
-    @ui.page("/")
-    async def new(request: Request) -> None:
-        await chat_page(pages, request, None)
+    @ui.page("/", response_timeout=_PATIENCE)
+    async def new(request: Request) -> Response | None:
+        return await chat_page(pages, request, None)
 
-    @ui.page("/t/{thread}")
-    async def thread(request: Request, thread: str) -> None:
-        await chat_page(pages, request, thread)
+    @ui.page("/t/{thread}", response_timeout=_PATIENCE)
+    async def thread(request: Request, thread: str) -> Response | None:
+        return await chat_page(pages, request, thread)
 
-    @ui.page("/runs")
-    async def runs(request: Request) -> None:
-        await runs_page(pages, request, None)
+    @ui.page("/runs", response_timeout=_PATIENCE)
+    async def runs(request: Request) -> Response | None:
+        return await runs_page(pages, request, None)
 
-    @ui.page("/runs/{name}")
-    async def run(request: Request, name: str) -> None:
-        await runs_page(pages, request, name)
+    @ui.page("/runs/{name}", response_timeout=_PATIENCE)
+    async def run(request: Request, name: str) -> Response | None:
+        return await runs_page(pages, request, name)
 
     @pages_app.get("/pictures/{name}", include_in_schema=False)
     def picture(request: Request, name: str) -> Response:
@@ -145,7 +149,10 @@ class _Told:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS]}
+                headers = [*message["headers"], *_HEADERS]
+                if _ASSET.search(scope["path"]):  # its version is in the path; nicegui overlooks that below a base
+                    headers = [h for h in headers if h[0] != b"cache-control"] + [(b"cache-control", _KEPT.encode())]
+                message = {**message, "headers": headers}
             await send(message)
 
         await self._app(scope, receive, told if scope["type"] == "http" else send)

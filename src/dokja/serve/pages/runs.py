@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from dokja.ledger.progress import clock
 from dokja.proof.strings import stage_name
-from dokja.serve.pages.endpoint import EndpointError
-from dokja.serve.pages.frame import Frame, Pages, Visitor, head
+from dokja.serve.pages.frame import Frame, Pages, Visitor, head, turned_away
 from dokja.serve.pages.parts import Words, attribute, box, button, icon
 from dokja.serve.pages.run_figures import RunView, StageView, drawn, find_run, list_runs
 from dokja.serve.pages.strings_runs import say
@@ -62,9 +61,7 @@ class Runs:
                     with ui.menu().props("auto-close"):
                         for name in names:
                             line = attribute(box("button", "choice"), type="button")
-                            line.on(
-                                "click", lambda name=name: ui.navigate.to(f"{self._pages.base}/runs/{name}"), args=[]
-                            )
+                            line.on("click", lambda name=name: ui.navigate.to(f"/runs/{name}"), args=[])
                             with line:
                                 Words("span", name, "grow")
                                 if name == here:
@@ -197,15 +194,11 @@ def _options(names: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def runs_page(pages: Pages, request: Request, name: str | None) -> None:
+async def runs_page(pages: Pages, request: Request, name: str | None) -> Response | None:
     """The page at /runs and /runs/NAME."""
     visitor = Visitor.of(request)
-    if pages.locked:
-        try:
-            await pages.endpoint(visitor.key).models()
-        except EndpointError as error:
-            if error.status in (401, 403):
-                ui.navigate.to(f"{pages.base}/enter")
-                return
+    if away := await turned_away(pages, visitor):
+        return away
     head(pages, visitor, f"{say('runs', visitor.language)} · dokja")
     Runs(pages, visitor, name)
+    return None

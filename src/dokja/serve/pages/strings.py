@@ -62,7 +62,6 @@ STRINGS: dict[str, tuple[str, str]] = {
     "tokens": ("{n} tokens", "{n}토큰"),
     "speed": ("{n} tokens/s", "초당 {n}토큰"),
     "copy": ("Copy", "복사"),
-    "copied": ("Copied", "복사했습니다"),
     "retry": ("Again", "다시"),
     "edit": ("Edit", "고치기"),
     "earlier": ("Earlier version", "이전 답"),
@@ -97,16 +96,14 @@ STRINGS: dict[str, tuple[str, str]] = {
     "key_help": ("These shortcuts", "단축키 보기"),
     "login": ("This server asks for a key.", "이 서버는 키가 필요합니다."),
     "login_more": (
-        "Ask whoever runs it for one (`dokja keys`). It stays in this browser.",
-        "서버를 운영하는 사람에게 받으세요 (`dokja keys`). 키는 이 브라우저에만 남습니다.",
+        "Ask whoever runs the server for one. It stays in this browser.",
+        "서버를 운영하는 사람에게 받으세요. 키는 이 브라우저에만 남습니다.",
     ),
     "key": ("Key", "키"),
     "enter": ("Enter", "들어가기"),
     "wrong_key": ("This key is not known here.", "등록되지 않은 키입니다."),
     "leave": ("Sign out", "나가기"),
     "gone": ("This conversation is not here.", "이 대화는 없습니다."),
-    "reconnecting": ("Connecting again …", "다시 연결하는 중 …"),
-    "you": ("You", "나"),
     "bottom": ("To the end", "맨 아래로"),
 }
 
