@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from nicegui import ui
 
-from dokja.serve.pages.markdown import Blocks
+from dokja.serve.pages.markdown import Blocks, render
 from dokja.serve.pages.parts import Words, attribute, box, button, icon, raw
 from dokja.serve.pages.strings import Language, duration, say
 from dokja.serve.pages.writing import Writing
 from dokja.serve.threads import Answer
 
-_SLOWER = 30_000
-"""Characters a second of an unfinished block that may be sent again: a long one is sent less often."""
+_RATE = 60_000
+"""Characters a second of unfinished blocks that are sent again: long ones are sent less often."""
 _BAD = ("lost", "killed", "busy", "loading", "away", "key", "refused")
 
 
@@ -35,7 +35,6 @@ class Prose:
         now = time.monotonic()
         if not (done or final or (grown and now >= self._due)):
             return
-        self._due = now + len(self._blocks.tail) / _SLOWER
         with self._box:
             if done:
                 if self._open is not None:
@@ -43,7 +42,8 @@ class Prose:
                     self._open = None
                 raw("".join(done))
                 self._sent += len(done)
-            end = self._blocks.open_html
+            end = render(self._blocks.tail) if final else self._blocks.open_html
+            self._due = now + len(end) / _RATE
             if self._open is None and end:
                 self._open = raw(end)
             elif self._open is not None:

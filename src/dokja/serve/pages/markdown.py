@@ -33,6 +33,8 @@ from dokja.serve.pages.maths import LONGEST, mathml
 
 COLOURED = 20_000
 """Characters of code that is coloured; more is shown plain."""
+COLOURED_OPEN = 1_500
+"""The same while it is being written: it is sent again and again, and colours make it five times as long."""
 _OPENED = re.compile(r"^\s*(\\\[(?!.*\\\])|\$\$(?!.*\$\$))", re.MULTILINE | re.DOTALL)
 """A line that begins a formula which does not end."""
 _MATHS = {
@@ -79,13 +81,13 @@ class Blocks:
     @property
     def open_html(self) -> str:
         """HTML of what may still change; empty where there is nothing to see."""
-        return render(self.tail) if self.tail.strip() else ""
+        return render(self.tail, COLOURED_OPEN) if self.tail.strip() else ""
 
 
-def render(text: str) -> str:
-    """Safe HTML of Markdown."""
+def render(text: str, coloured: int = COLOURED) -> str:
+    """Safe HTML of Markdown. coloured: characters of code that gets colours."""
     return nh3.clean(
-        _PARSER.render(text), tags=_TAGS, attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"},
+        _PARSER.render(text, {"coloured": coloured}), tags=_TAGS, attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow", attribute_filter=_filter,
     )  # fmt: skip
 
@@ -114,7 +116,7 @@ def _fence(renderer: RendererHTML, tokens: Sequence[Token], i: int, options: Opt
     code = tokens[i].content
     language = tokens[i].info.split()[0][:24] if tokens[i].info.split() else ""
     inside = html.escape(code)
-    if language and len(code) <= COLOURED:
+    if language and len(code) <= env["coloured"]:
         with contextlib.suppress(ClassNotFound):
             inside = highlight(code, get_lexer_by_name(language, stripnl=False), HtmlFormatter(nowrap=True))
     copy = '<button class="copy-code" type="button"></button>'
