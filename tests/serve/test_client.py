@@ -1,6 +1,7 @@
 """An engine process as its client shows it: tokens, aborts, refusals, swaps."""
 
 import asyncio
+import itertools
 
 import pytest
 from engine_process import END, LONG, collect, engine, request, run, scripted, until
@@ -116,3 +117,20 @@ def test_the_deadline_of_a_stop_ends_every_request_with_one_sentence() -> None:
             assert [e.trouble for e in endings] == ["lost"]
 
     run(test)
+
+
+def test_tokens_that_come_fast_are_told_together_and_the_end_at_once() -> None:
+    async def told() -> None:
+        answer = [*range(100, 300), END]
+        async with engine(scripted([answer], step_seconds=0.002)) as client:
+            loop, batches = asyncio.get_running_loop(), []
+            async for batch in client.batches(request(max_tokens=500)):
+                batches.append((loop.time(), batch))
+            items = [item for _, batch in batches for item in batch]
+            assert [item.token for item in items[:-1]] == answer
+            assert len(batches[0][1]) == 1, "the first token waits for nobody"
+            times = [at for at, _ in batches]
+            assert all(b - a > 0.015 for a, b in itertools.pairwise(times[:-1]))
+            assert len(batches) < len(answer) / 2
+
+    run(told)

@@ -27,6 +27,8 @@ State = Literal["loading", "ready", "draining", "dead"]
 _TRIES = 3  # times that one request is started: it may itself be what kills the engine
 _LIVES = 5  # processes that may die one after another without finishing a request
 _OTHER = "The engine was replaced and does not write the same answer again. Ask again."
+_REST = (0.02, 0.1)  # least and most seconds between two batches of an answer: nobody reads faster, and each costs
+_BATCHES = 2000  # as much as a dozen tokens; so many a second are told of all answers together
 _PAUSE = 0.5  # seconds before a process is started in place of one that could not be loaded
 
 
@@ -168,7 +170,7 @@ class EngineClient:
             flight.skip -= 1
             return
         flight.sent.append(event.token)
-        flight.put(replace(event, id=flight.request.id))
+        flight.put(Event(flight.request.id, event.token, event.logprob, event.finish, event.top))
 
     def _left(self, process: EngineProcess) -> None:
         """A process is gone: another takes its place, and its requests go there."""
@@ -229,6 +231,9 @@ class EngineClient:
     ) -> AsyncGenerator[list[Event | Ending], None]:
         """The same, as many items at once as have come since the last ones were taken. Close it to abort.
 
+        The first token comes at once, the next ones a fiftieth of a second apart where they are written faster (less
+        often where many answers are), the end at once again.
+
         `replay`: the seed was chosen, or no matter, so that the answer may be written again where an engine is lost;
         without it that is done only before its first token. `until`: the time of the event loop at which it ends in any
         case. Raises EngineLost where nothing is served any more.
@@ -244,8 +249,7 @@ class EngineClient:
             self._submit(flight)
             while True:
                 await flight.wake.wait()
-                flight.wake.clear()
-                items, flight.items = flight.items, []
+                items = flight.take(min(max(_REST[0], len(self._flights) / _BATCHES), _REST[1]))
                 yield items
                 if isinstance(items[-1], Ending):
                     return

@@ -29,12 +29,34 @@ class Flight:
     skip: int = 0  # of them, those that a replay has still to repeat
     tries: int = 0
     done: bool = False
+    rest_until: float = 0.0  # time of the event loop before which the reader is woken for an ending alone
+    _timer: asyncio.TimerHandle | None = None
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def put(self, item: Event | Ending) -> None:
-        if not self.done:
-            self.done = isinstance(item, Ending)
-            self.items.append(item)
-            self.wake.set()
+        if self.done:
+            return
+        self.done = isinstance(item, Ending)
+        self.items.append(item)
+        if self._timer is not None and not self.done:
+            return
+        if self.done or self._loop.time() >= self.rest_until:
+            self._wake()
+        else:
+            self._timer = self._loop.call_at(self.rest_until, self._wake)
+
+    def take(self, rest: float) -> list[Event | Ending]:
+        """What has come; more is told after `rest` seconds at the earliest."""
+        self.wake.clear()
+        self.rest_until = self._loop.time() + rest
+        items, self.items = self.items, []
+        return items
+
+    def _wake(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.wake.set()
 
 
 def lost(sentence: str) -> Ending:

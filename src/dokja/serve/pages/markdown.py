@@ -86,8 +86,9 @@ class Blocks:
 
 def render(text: str, coloured: int = COLOURED) -> str:
     """Safe HTML of Markdown. coloured: characters of code that gets colours."""
+    made = _PARSER.render(text, {"coloured": coloured})
     return nh3.clean(
-        _PARSER.render(text, {"coloured": coloured}), tags=_TAGS, attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"},
+        made, tags=_TAGS, attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow", attribute_filter=_filter,
     )  # fmt: skip
 
