@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ from dokja.serve.pages.frame import Pages
 from dokja.serve.pages.mount import add_paths
 from dokja.serve.pages.run_figures import RunView, Tail, find_run, list_runs
 from dokja.serve.threads import Threads
+
+
+@pytest.fixture(autouse=True)
+def modules_stay() -> Iterator[None]:
+    """Behind a test nicegui takes the modules of its pages out of the interpreter, and all of dokja with them."""
+    ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "dokja"}
+    yield
+    sys.modules.update(ours)
 
 
 @contextlib.asynccontextmanager
