@@ -157,7 +157,9 @@ def alone(told: dict[str, Any]) -> None:
     print(json.dumps({"context": facts.context}), flush=True)
 
     def request(number: int) -> Any:
-        ask = Ask([Message("user", question(number, told["words"]))], {}, max_tokens=told["new"], seed=number)
+        ask = Ask(
+            [Message("user", question(number, told["words"]))], {}, max_tokens=length(number, told["new"]), seed=number
+        )
         return plan(ask, facts, str(number)).request
 
     for line in sys.stdin:
@@ -245,18 +247,23 @@ def megabytes(pid: int) -> float:
 # --- one model -------------------------------------------------------------------------------------------------------
 
 
+def length(number: int, new: int) -> int:
+    """The most tokens of answer `number`: `new` on average, and different, so that streams do not march in step."""
+    return random.Random(-number).randint(new // 2, new + new // 2)
+
+
 def chat_body(args: argparse.Namespace, new: int | None = None) -> Callable[[int], dict[str, Any]]:
     """Bodies of chats, as `alone` asks them."""
     return lambda number: {
         "model": "m", "messages": [{"role": "user", "content": question(number, args.words)}], "stream": True,
-        "stream_options": {"include_usage": True}, "max_tokens": new or args.new, "seed": number,
+        "stream_options": {"include_usage": True}, "max_tokens": new or length(number, args.new), "seed": number,
     }  # fmt: skip
 
 
 def text_body(args: argparse.Namespace) -> Callable[[int], dict[str, Any]]:
     """Bodies of plain texts, for llama.cpp."""
     return lambda number: {
-        "model": "m", "prompt": question(number, args.words), "stream": True, "max_tokens": args.new, "seed": number,
+        "model": "m", "prompt": question(number, args.words), "stream": True, "max_tokens": length(number, args.new), "seed": number,
         "stream_options": {"include_usage": True}, "temperature": 1.0,
     }  # fmt: skip
 
@@ -338,7 +345,7 @@ def measure_llama(path: Path, args: argparse.Namespace, folder: Path) -> dict[st
         export_gguf(find_folder(path), file, "f16")
     except ConfigError as error:
         return {"refused": str(error)}
-    context = str(args.slots * (args.new + 8 * args.words + 64))
+    context = str(args.slots * (2 * args.new + 8 * args.words + 64))
     if args.llama_server:
         argv = [args.llama_server, "-m", str(file), "--port", str(port), "-c", context, "-np", str(args.slots)]
         argv += ["-t", str(args.threads)]
@@ -414,7 +421,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of a turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each kind")
     parser.add_argument("--slots", type=int, default=128, help="answers that the engine writes at once")
-    parser.add_argument("--new", type=int, default=128, help="the most tokens of an answer")
+    parser.add_argument("--new", type=int, default=128, help="tokens of an answer at most, on average")
     parser.add_argument("--words", type=int, default=12, help="of a question")
     parser.add_argument("--threads", type=int, default=2, help="of every engine")
     parser.add_argument("--soak", type=int, default=0, help="short requests while memory is watched")
@@ -437,8 +444,8 @@ def main() -> None:
             folder = Path(temporary) / str(len(figures["models"]))
             folder.mkdir()
             path = Path(model)
-            if model in SHAPES and not path.exists():
-                path = random_checkpoint((args.cache or folder) / model, shape(model))
+            if model.removesuffix("-full") in SHAPES and not path.exists():
+                path = random_checkpoint((args.cache or folder) / f"{model}-readable", shape(model), readable=True)
             console.print(f"{model} ...")
             figures["models"][model] = measure(path, args, folder, console)
             show(model, figures["models"][model], console)

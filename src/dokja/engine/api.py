@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dokja.errors import ConfigError
 from dokja.text.images import Patches
@@ -154,9 +154,11 @@ def _seed(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=8).digest(), "little")
 
 
-@dataclass(frozen=True)
-class Event:
-    """One token of one answer. `logprob` is natural, of the model itself: before penalties, temperature and filters."""
+class Event(NamedTuple):
+    """One token of one answer. `logprob` is natural, of the model itself: before penalties, temperature and filters.
+
+    A tuple, because one is made for every token, on both sides of the wire.
+    """
 
     id: str
     token: int

@@ -170,7 +170,7 @@ class EngineClient:
             flight.skip -= 1
             return
         flight.sent.append(event.token)
-        flight.put(Event(flight.request.id, event.token, event.logprob, event.finish, event.top))
+        flight.put(Event(flight.request.id, *event[1:]))
 
     def _left(self, process: EngineProcess) -> None:
         """A process is gone: another takes its place, and its requests go there."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from dokja.engine.answers import stop_ids
 from dokja.engine.recommended import Recommended
+from dokja.model.families.gguf_text import tokenizer_at
 from dokja.text.images import ImageConfig
 from dokja.text.style import Style
 from dokja.text.styles import STYLES
@@ -31,7 +32,7 @@ class Facts:
     def from_info(cls, info: Mapping[str, Any]) -> Facts:
         """The facts that an engine process told (`worker.load`). Raises DataError where the folder is gone."""
         return cls(
-            Tokenizer.load(info["path"], imported=True),
+            tokenizer_at(info["path"]),
             STYLES[info["style"]],
             info["context"],
             Recommended(**info.get("sampling") or {}),

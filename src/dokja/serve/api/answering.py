@@ -25,6 +25,8 @@ T = TypeVar("T")
 Item = tuple[int, list[Part] | Done]
 GONE = Response(status_code=499)
 """For a client that does not hear it any more."""
+INLINE_BYTES = 4096
+"""Bodies up to here are rendered and tokenised at once: a thread takes longer to answer than that takes."""
 
 
 @dataclass
@@ -113,14 +115,17 @@ def model_of(server: Server, name: str) -> Served:
 async def prepared(
     request: Request, model: Served, n: int, make: Callable[[], Sequence[Job]], prompts: int = 1
 ) -> Answers:
-    """Admits answers: n to each of the prompts that `make` (called in a thread) plans. Raises Busy or DokjaError."""
+    """Admits answers: n to each of the prompts that `make` plans, in a thread where the body is not short. Raises Busy
+    or DokjaError."""
     server, grant, note = server_of(request), request.scope["dokja.grant"], request.scope["dokja.note"]
     if n > server.limits.choices:
         raise ApiError(400, f"n is {n}, and this server writes {server.limits.choices} answers at most.", param="n")
     await server.check_quota(grant)
     ticket = model.admission.enter(n * prompts, model.slots)
     try:
-        made = await asyncio.to_thread(make)
+        length = request.headers.get("content-length", "")
+        short = length.isdigit() and int(length) <= INLINE_BYTES
+        made = make() if short else await asyncio.to_thread(make)
         size = sum(job.size for job in made)
         ticket.add_tokens(size)
         plans = [one for job in made for one in model.several(job, n)]

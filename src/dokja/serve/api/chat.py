@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from dokja.serve.api.chat_parts import Choice, chunks, usage_of
 from dokja.serve.api.errors import json_response, of_ending
 from dokja.serve.api.messages import read_messages
 from dokja.serve.api.options import ResponseFormat, StreamOptions, TemplateKwargs
-from dokja.serve.api.state import Server, server_of
+from dokja.serve.api.state import server_of
 from dokja.serve.api.stream import event
 from dokja.serve.api.tools import Tool, tool_choice
 from dokja.serve.asking import Ask
@@ -87,8 +87,9 @@ _SAID = {
 
 
 @router.post("/v1/chat/completions")
-async def chat_completions(body: ChatBody, request: Request, server: Annotated[Server, Depends(server_of)]) -> Response:
+async def chat_completions(body: ChatBody, request: Request) -> Response:
     """A chat completion, whole or as a stream."""
+    server = server_of(request)
     model, name = model_of(server, body.model), f"chatcmpl-{secrets.token_hex(12)}"
 
     def make() -> list[Job]:
@@ -129,8 +130,7 @@ async def _events(
         if isinstance(item, Done) and item.finish == "error":
             yield event(of_ending(item.ending).body())
             return
-        for chunk in chunks(choices[i], item):
-            yield event({**head, "choices": [chunk], **more})
-    if include:
-        yield event({**head, "choices": [], "usage": usage_of(answers.total())})
-    yield event(b"[DONE]")
+        if found := b"".join(event({**head, "choices": [chunk], **more}) for chunk in chunks(choices[i], item)):
+            yield found
+    last = event({**head, "choices": [], "usage": usage_of(answers.total())}) if include else b""
+    yield last + event(b"[DONE]")

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from dokja.serve.api.body import Bias, Count, Drawn, Seed, Stop, bias, stops
 from dokja.serve.api.chat_parts import usage_of
 from dokja.serve.api.errors import ApiError, json_response, of_ending
 from dokja.serve.api.options import StreamOptions
-from dokja.serve.api.state import Server, server_of
+from dokja.serve.api.state import server_of
 from dokja.serve.api.stream import event
 from dokja.serve.asking import Ask, Refusal
 from dokja.serve.models import Job, Spelling
@@ -79,10 +79,9 @@ _SAID = {"seed", "stop", "logit_bias", "logprobs"}
 
 
 @router.post("/v1/completions")
-async def completions(
-    body: CompletionBody, request: Request, server: Annotated[Server, Depends(server_of)]
-) -> Response:
+async def completions(body: CompletionBody, request: Request) -> Response:
     """A completion, whole or as a stream."""
+    server = server_of(request)
     model, name = model_of(server, body.model), f"cmpl-{secrets.token_hex(12)}"
     ask, prompts, most = body.ask(), body.prompts(), server.limits.max_tokens
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from dokja.serve.api.answering import model_of
 from dokja.serve.api.body import Body
 from dokja.serve.api.errors import ApiError
-from dokja.serve.api.state import Server, server_of
+from dokja.serve.api.state import server_of
 
 router = APIRouter()
 
@@ -26,8 +26,9 @@ class EmbeddingsBody(Body):
 
 
 @router.post("/v1/embeddings")
-async def embeddings(body: EmbeddingsBody, server: Annotated[Server, Depends(server_of)]) -> Response:
+async def embeddings(body: EmbeddingsBody, request: Request) -> Response:
     """An error that says what to do: these models were trained to write, and their engine gives no hidden states."""
+    server = server_of(request)
     model = model_of(server, body.model)
     raise ApiError(
         400,

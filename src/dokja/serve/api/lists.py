@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from dokja.serve.api.answering import model_of
 from dokja.serve.api.errors import json_response
-from dokja.serve.api.state import Server, server_of
+from dokja.serve.api.state import server_of
 from dokja.serve.models import Served
 
 router = APIRouter()
 
 
 @router.get("/v1/models")
-async def models(server: Annotated[Server, Depends(server_of)]) -> Response:
+async def models(request: Request) -> Response:
     """All models."""
+    server = server_of(request)
     return json_response({"object": "list", "data": [_told(model) for model in server.models]})
 
 
 @router.get("/v1/models/{name:path}")
-async def model(name: str, server: Annotated[Server, Depends(server_of)]) -> Response:
+async def model(name: str, request: Request) -> Response:
     """One model."""
+    server = server_of(request)
     return json_response(_told(model_of(server, name)))
 
 

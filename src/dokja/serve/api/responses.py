@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from dokja.serve.api.errors import ApiError, json_response, of_ending
 from dokja.serve.api.options import TemplateKwargs
 from dokja.serve.api.responses_input import conversation, turns_of
 from dokja.serve.api.responses_output import Output
-from dokja.serve.api.state import Server, server_of
+from dokja.serve.api.state import server_of
 from dokja.serve.api.stream import event
 from dokja.serve.api.tools import Name, tool_choice
 from dokja.serve.asking import Ask
@@ -154,8 +154,9 @@ _SAID = {"seed", "parallel_tool_calls", "chat_template_kwargs"}
 
 
 @router.post("/v1/responses")
-async def responses(body: ResponsesBody, request: Request, server: Annotated[Server, Depends(server_of)]) -> Response:
+async def responses(body: ResponsesBody, request: Request) -> Response:
     """A response, whole or as a stream."""
+    server = server_of(request)
     if body.previous_response_id is not None:
         raise ApiError(
             400,

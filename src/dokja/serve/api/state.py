@@ -54,6 +54,6 @@ class Server:
 
 
 def server_of(request: Request) -> Server:
-    """The server that a request came to (a dependency of the paths)."""
+    """The server that a request came to."""
     server: Server = request.app.state.server
     return server
