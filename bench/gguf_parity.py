@@ -58,6 +58,8 @@ SHAPES: dict[str, ModelSpec] = {
     ),
     "3.5, tied (2.4B)": replace(WIDE, norm="pre", qk_norm=False, tied=True),
     "pre norm with QK-norm": replace(WIDE, norm="pre"),
+    "pre norm with biases (Qwen2)": replace(WIDE, norm="pre", qk_norm=False, qkv_bias=True),
+    "the same, tied": replace(WIDE, norm="pre", qk_norm=False, qkv_bias=True, tied=True),
 }
 REFUSED: dict[str, tuple[ModelSpec, str]] = {
     "4 layers LLLG": (replace(WIDE, pattern="LLLG", window=16, rope="local"), "exaone4"),

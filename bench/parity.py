@@ -68,6 +68,12 @@ def _llama(**changes: Any) -> Any:
     return LlamaForCausalLM(LlamaConfig(**{**_BASE, "rope_parameters": _rope(1e4, 8.0), **changes}))
 
 
+def _qwen2(**changes: Any) -> Any:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    return Qwen2ForCausalLM(Qwen2Config(**{**_BASE, "rope_parameters": _rope(1e6), **changes}))
+
+
 def _exaone4(**changes: Any) -> Any:
     from transformers import Exaone4Config, Exaone4ForCausalLM
 
@@ -103,6 +109,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "exaone_moe 2.0": _exaone_moe,
     "llama, llama3 bands": lambda: _llama(head_dim=12),
     "llama, head_dim 80, tied": lambda: _llama(head_dim=80, tie_word_embeddings=True),
+    "qwen2": _qwen2,
+    "qwen2, head_dim 16, tied": lambda: _qwen2(hidden_size=64, tie_word_embeddings=True),
     "exaone 3.0": lambda: _llama(rope_parameters=_rope(5e5)),
     "exaone 3.5, head_dim 80, tied": lambda: _llama(head_dim=80, tie_word_embeddings=True),
 }

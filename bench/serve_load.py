@@ -146,13 +146,14 @@ def alone(told: dict[str, Any]) -> None:
     """The process of the engine alone: reads {"streams", "seconds", "number"}, answers {"tokens", "seconds"}."""
     import torch
 
-    torch.set_num_threads(told["threads"])
     from dokja.serve.asking import Ask, plan
     from dokja.serve.facts import Facts
     from dokja.serve.worker import load
     from dokja.text.chat import Message
 
-    engine, info = load({"kind": "model", "path": told["path"], "options": {"slots": told["slots"]}}, 0)
+    options = {"slots": told["slots"], "weights": None if told["weights"] == "fp32" else told["weights"]}
+    engine, info = load({"kind": "model", "path": told["path"], "options": options}, 0)
+    torch.set_num_threads(told["threads"])  # alone it may have all of them, whatever a server would leave free
     facts = Facts.from_info(info)
     print(json.dumps({"context": facts.context}), flush=True)
 
@@ -263,19 +264,20 @@ def chat_body(args: argparse.Namespace, new: int | None = None) -> Callable[[int
 def text_body(args: argparse.Namespace) -> Callable[[int], dict[str, Any]]:
     """Bodies of plain texts, for llama.cpp."""
     return lambda number: {
-        "model": "m", "prompt": question(number, args.words), "stream": True, "max_tokens": length(number, args.new), "seed": number,
-        "stream_options": {"include_usage": True}, "temperature": 1.0,
+        "model": "m", "prompt": question(number, args.words), "stream": True, "max_tokens": length(number, args.new),
+        "seed": number, "stream_options": {"include_usage": True}, "temperature": 1.0,
     }  # fmt: skip
 
 
 def measure(path: Path, args: argparse.Namespace, folder: Path, console: Console) -> dict[str, Any]:
     """All turns of one model."""
     settings = {"path": str(path), "slots": args.slots, "threads": args.threads, "new": args.new, "words": args.words}
+    settings["weights"] = args.weights
     command = [sys.executable, str(Path(__file__)), "--alone", json.dumps(settings)]
     engine = Worker("engine alone", command, folder / "alone.log", {"PYTHONPATH": str(SRC)})
     port = free_port()
     argv = [sys.executable, "-m", "dokja", "serve", f"m={path}", "--port", str(port), "--no-pages"]
-    argv += ["--slots", str(args.slots), "--queue", "4096"]
+    argv += ["--slots", str(args.slots), "--queue", "4096", "--weights", args.weights]
     url = f"http://127.0.0.1:{port}"
     turns: dict[int, list[dict[str, Any]]] = {n: [] for n in args.streams}
     with process(argv, f"{url}/health/ready", folder / "server.log", args.threads) as popen:
@@ -422,6 +424,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each kind")
     parser.add_argument("--slots", type=int, default=128, help="answers that the engine writes at once")
     parser.add_argument("--new", type=int, default=128, help="tokens of an answer at most, on average")
+    parser.add_argument("--weights", default="fp32", help="that ours keeps: fp32, bf16, int8, int4 (llama.cpp has 16)")
     parser.add_argument("--words", type=int, default=12, help="of a question")
     parser.add_argument("--threads", type=int, default=2, help="of every engine")
     parser.add_argument("--soak", type=int, default=0, help="short requests while memory is watched")

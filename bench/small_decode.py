@@ -39,13 +39,16 @@ from transformers.utils import logging
 
 from dokja.engine.engine import Engine
 from dokja.engine.load import find_folder, load_decoder
-from dokja.judge.runner import run_suite
+from dokja.judge.local import EngineAnswerer
+from dokja.judge.records import Sampling
+from dokja.judge.runner import items_of, run_suite
 from dokja.judge.suite import build_suite
 from dokja.ledger.environment import describe_environment
 from dokja.model.decoder import Decoder
 from dokja.recipe.load import load_recipe
 from dokja.tasks.registry import get_tasks
 from dokja.tasks.splits import LANGUAGES, eval_set
+from dokja.text.chat import MODES
 from dokja.text.tokenizer import Tokenizer, train_tokenizer
 from dokja.train.rollouts.source import RolloutSource
 from peer_engine import PeerEngine
@@ -140,10 +143,9 @@ class Stages:
 
         def run() -> None:
             with tempfile.TemporaryDirectory() as out:
-                run_suite(
-                    suite.problems, engine, self.tokenizer, out, temperature=j.temperature, top_p=j.top_p,
-                    max_tokens=j.max_tokens, budget=j.budget, model_id="bench", model_sha256="",
-                )  # fmt: skip
+                answerer = EngineAnswerer(engine, self.tokenizer, model_id="bench", model_sha256="")
+                sampling = Sampling(j.temperature, j.top_p, j.max_tokens, j.budget)
+                run_suite(items_of(suite.problems, MODES, 1, sampling), answerer, out)
 
         return run
 

@@ -19,6 +19,14 @@ SHAPES = {
     "no qk norm, no sharing": {"qk_norm": False, "kv_heads": 4},
     "window wider than context": {"window": 100},
     "a window a layer": {"window": (0, 16, 3, 33)},
+    "biases on q, k and v": {
+        "norm": "pre",
+        "qk_norm": False,
+        "rope": "all",
+        "pattern": "G",
+        "window": None,
+        "qkv_bias": True,
+    },
 }
 BOTH = [pytest.param(model(), id="torch"), pytest.param(model(**NATIVE), id="native", marks=needs_compiler)]
 

@@ -29,7 +29,12 @@ from dokja.model.spec import MoeSpec, MtpSpec
 
 LARGE = {"width": 128, "head_dim": 32, "ffn": 192, "vocab": 281, "context": 96}
 LLAMA = {**LARGE, "pattern": "G", "window": None, "norm": "pre", "qk_norm": False, "rope": "all"}
-FAMILIES = {"exaone": LLAMA, "exaone tied": {**LLAMA, "tied": True}, "exaone4": LARGE}
+FAMILIES = {
+    "exaone": LLAMA,
+    "exaone tied": {**LLAMA, "tied": True},
+    "exaone4": LARGE,
+    "qwen2": {**LLAMA, "qkv_bias": True},
+}
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -92,7 +97,8 @@ def test_the_bytes_stand_for_the_rounded_numbers(bits):
         assert (np.abs(got - want) <= step).all()  # the other way where a number lies between two steps
         assert (np.abs(got - want) < 1e-6).mean() > 0.999
     assert torch.equal(packed.embed, decoder.embed.bfloat16()) and torch.equal(packed.norm, decoder.norm)
-    _, gains = packed.layer(1)
+    _, (*gains, bias) = packed.layer(1)
+    assert bias is None
     own = decoder.blocks[1]
     assert all(
         torch.equal(a, b) for a, b in zip(gains, (own.q_norm, own.k_norm, own.attn_norm, own.ffn_norm), strict=True)

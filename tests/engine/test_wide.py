@@ -21,6 +21,9 @@ SHAPES = {
         **LARGE, "width": 160, "head_dim": 80, "pattern": "G", "window": None, "norm": "pre", "qk_norm": False,
         "rope": "all", "tied": True,
     },
+    "biases on q, k and v": {
+        **LARGE, "pattern": "G", "window": None, "norm": "pre", "qk_norm": False, "rope": "all", "qkv_bias": True,
+    },
 }  # fmt: skip
 BITS: tuple[Bits, ...] = ("bf16", "int8", "int4")
 

@@ -10,8 +10,9 @@ from judge_scripted import TOKENIZER, spell
 from dokja.engine.answers import grade_answer
 from dokja.engine.api import Completion, Request
 from dokja.errors import ConfigError
-from dokja.judge.records import read_records
-from dokja.judge.runner import run_suite
+from dokja.judge.local import EngineAnswerer
+from dokja.judge.records import Sampling, read_records
+from dokja.judge.runner import items_of, run_suite
 from dokja.judge.suite import build_suite, pack_suite
 from dokja.judge.table import summarise
 from dokja.text.chat import END
@@ -36,9 +37,8 @@ class Says:
 
 
 def ask(folder: Path, engine: Says, suite, **more):  # type: ignore[no-untyped-def]
-    return run_suite(
-        suite.problems, engine, TOKENIZER, folder, modes=("direct",), model_id="m", model_sha256="0" * 64, **more
-    )
+    answerer = EngineAnswerer(engine, TOKENIZER, model_id="m", model_sha256="0" * 64, **more)
+    return run_suite(items_of(suite.problems, ("direct",), 1, Sampling(0.0, 1.0, 512, None)), answerer, folder)
 
 
 def test_core_ko_en_is_asked_graded_and_counted(tmp_path: Path) -> None:

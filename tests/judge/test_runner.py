@@ -7,11 +7,12 @@ from judge_scripted import TOKENIZER, EchoTask, ScriptedEngine, number_in, probl
 from dokja.engine.answers import read_answer
 from dokja.engine.api import Completion
 from dokja.errors import ConfigError, DataError
-from dokja.judge.records import read_records
-from dokja.judge.runner import run_suite
+from dokja.judge.local import EngineAnswerer
+from dokja.judge.records import Sampling, read_records
+from dokja.judge.runner import items_of, run_suite
 from dokja.tasks import registry
 from dokja.tasks.problem import Problem
-from dokja.text.chat import IMAGE, THINK_END, Message
+from dokja.text.chat import IMAGE, MODES, THINK_END, Message
 from dokja.text.images import ImageConfig, patches
 
 
@@ -25,9 +26,14 @@ def good(request):
     return f"{thought}{number_in(request)}<|end|>"
 
 
+def ask(asked, engine, out, modes=MODES, repeats=1, seed=0, model_sha256="0" * 64, images=None, **drawn):
+    sampling = Sampling(**{"temperature": 0.0, "top_p": 1.0, "max_tokens": 50, "budget": None, **drawn})
+    answerer = EngineAnswerer(engine, TOKENIZER, model_id="m", model_sha256=model_sha256, images=images)
+    return run_suite(items_of(asked, modes, repeats, sampling), answerer, out, seed=seed)
+
+
 def judge(engine, out, n=3, **kw):
-    settings = {"model_id": "m", "model_sha256": "0" * 64, "max_tokens": 50, **kw}
-    return run_suite(problems(n), engine, TOKENIZER, out, **settings)
+    return ask(problems(n), engine, out, **kw)
 
 
 def lines_without_seconds(out):
@@ -38,8 +44,7 @@ def lines_without_seconds(out):
 def only(answer, tmp_path, mode, **kw):
     """The one record of one problem answered with `answer`."""
     engine = ScriptedEngine(lambda _: answer, **kw)
-    settings = {"model_id": "m", "model_sha256": "0" * 64, "max_tokens": 50, "modes": [mode]}
-    return run_suite(problems(1, ("en",)), engine, TOKENIZER, tmp_path, **settings)[0]
+    return ask(problems(1, ("en",)), engine, tmp_path, modes=[mode])[0]
 
 
 def test_every_problem_is_asked_in_every_mode_and_repeat_and_graded(tmp_path):
@@ -167,8 +172,7 @@ def test_images_reach_the_engine_and_belong_to_the_prompt_of_the_record(tmp_path
     for folder, pixels in (("a", black), ("b", black.copy()), ("c", white)):
         asked = Problem("one", "echo", 1, "en", (Message("user", "en 0", images=(pixels,)),), "0", "", ())
         engine = ScriptedEngine(good)
-        settings = {"model_id": "m", "model_sha256": "0" * 64, "max_tokens": 50, "modes": ["think"], "images": config}
-        seen.append(run_suite([asked], engine, TOKENIZER, tmp_path / folder, **settings)[0].prompt_sha256)
+        seen.append(ask([asked], engine, tmp_path / folder, ["think"], images=config)[0].prompt_sha256)
         (request,) = engine.asked
         assert request.images == (patches(pixels, config),)
         assert prompt_text(request).startswith("<|bos|><|user|>" + IMAGE * 6 + "en 0<|end|>")

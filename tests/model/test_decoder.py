@@ -18,6 +18,7 @@ SHAPES = [
     {"rope": "all", "pattern": "G", "window": None},
     {"pattern": "LG", "kv_heads": 4, "layers": 3},
     {"norm": "pre", "moe": MoeSpec(experts=6, active=2, ffn=16)},
+    {"norm": "pre", "qk_norm": False, "rope": "all", "pattern": "G", "window": None, "qkv_bias": True},
 ]
 
 
@@ -180,3 +181,12 @@ def test_attention_flops_count_the_pairs_that_exist():
         pairs += int(seen[docs[0] > 0].sum())
     assert spec.attention_flops([9, 3]) == 12 * spec.attn_width * pairs
     assert sorted(document_lengths(docs.numpy())) == [3, 9]
+
+
+def test_a_description_without_biases_is_what_it_was_before_there_were_any():
+    # checkpoints, caches and ledgers hold hashes of it
+    assert "qkv_bias" not in spec().to_dict()
+    biased = spec(norm="pre", qk_norm=False, qkv_bias=True)
+    assert ModelSpec.from_dict(biased.to_dict()) == biased and biased.to_dict()["qkv_bias"] is True
+    assert ModelSpec.from_dict(spec().to_dict()) == spec()
+    assert biased.params - spec(norm="pre", qk_norm=False).params == 4 * (4 + 2 * 2) * 16

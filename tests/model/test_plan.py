@@ -30,6 +30,7 @@ SMALL = ModelSpec(
 )
 MIXED = replace(SMALL, norm="pre", moe=MoeSpec(8, 2, 32, shared=1, dense=1), mtp=MtpSpec())
 SEEING = replace(SMALL, vision=VisionSpec(2, 32, 4, 2, 48, (1,), 11, patch=4, window=16), tied=True)
+BIASED = replace(SMALL, norm="pre", qk_norm=False, qkv_bias=True)
 H100 = DEVICES["h100"]
 
 
@@ -56,7 +57,7 @@ def test_shares_of_all_devices_are_the_whole(mesh: str) -> None:
         assert total == spec.params + copies
 
 
-@pytest.mark.parametrize("spec", [SMALL, MIXED, SEEING, replace(SMALL, activation="relu2", tied=True)])
+@pytest.mark.parametrize("spec", [SMALL, MIXED, SEEING, replace(SMALL, activation="relu2", tied=True), BIASED])
 def test_state_of_a_real_model_and_optimiser_has_the_planned_bytes(spec: ModelSpec) -> None:
     model = Decoder(spec).init_weights(0)
     optimizer = Optimizer(model, dict.fromkeys(("lr_matrix", "lr_embed", "lr_head", "lr_other"), 0.01), 0.1)

@@ -88,7 +88,7 @@ def test_a_request_that_always_kills_the_engine_is_given_up() -> None:
     faults = [{"kind": "exit", "step": 2, "life": life} for life in range(3)]
 
     async def test() -> None:
-        async with engine(scripted(faults=faults, step_seconds=0.005)) as client:
+        async with engine(scripted(faults=faults, step_seconds=0.02)) as client:
             tokens, endings = await collect(client, request())
             assert tokens == LONG[:2]
             assert [e.trouble for e in endings] == ["lost"]

@@ -138,6 +138,7 @@ def test_factors_of_stretched_positions_are_the_published_ones() -> None:
         (LOCAL, "exaone4"),
         (OLDER, "exaone"),
         (replace(GLOBAL, norm="pre", rope_scaling=None), "qwen3"),
+        (replace(OLDER, qkv_bias=True, rope_scaling=None), "qwen2"),
         (replace(GLOBAL, mtp=MtpSpec()), "exaone4"),
     ],
 )
@@ -157,6 +158,8 @@ def test_shapes_that_are_equal_there_have_an_architecture(spec: ModelSpec, arch:
         (replace(GLOBAL, qk_norm=False), "post norm without QK-norm"),
         (replace(GLOBAL, head_dim=12), "heads x head_dim (48) other than model.width (32)"),
         (replace(GLOBAL, norm="pre"), "no place for the stretching"),
+        (replace(OLDER, qkv_bias=True), "its qwen2 has no place for the stretching"),
+        (replace(GLOBAL, qkv_bias=True), "biases on queries, keys and values with post norm or QK-norm"),
         (replace(GLOBAL, clamp=(0.0, 7.0)), "model.clamp"),
         (replace(GLOBAL, window=(16, 8), rope="local"), "windows that differ by layer"),
         (replace(GLOBAL, moe=MoeSpec(4, 2, 16)), "experts"),

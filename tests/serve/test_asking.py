@@ -92,7 +92,7 @@ def test_no_tool_is_shown_where_none_may_be_called() -> None:
 
 @pytest.mark.parametrize("name", [n for n, style in STYLES.items() if style.tools])
 def test_a_call_that_has_to_come_begins_as_the_format_has_it(name: str) -> None:
-    for thinking in (False, True):
+    for thinking in (mode == "think" for mode in STYLES[name].modes):
         forced = planned(name, tools=[WEATHER, CLOCK], choice="weather", thinking=thinking).forced
         text = "".join(s.text for s in forced.segments)
         lead = STYLES[name].lead if thinking else ""

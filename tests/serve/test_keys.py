@@ -1,5 +1,7 @@
 """Keys, quotas and the ledger: who may ask, how much, and that no row is lost."""
 
+import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -10,11 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from engine_process import run
+from engine_process import run, until
 from live import in_thread, script, serving
 from models_small import segments, tokens
 
-from dokja.errors import ConfigError, DataError
+from dokja.errors import ConfigError
+from dokja.serve.api import state
 from dokja.serve.keys import Keys, open_keys
 from dokja.serve.ledger import Grant, Ledger, digest
 from dokja.serve.reading import Usage
@@ -119,23 +122,90 @@ def test_quotas_slide(tmp_path: Path) -> None:
     assert ledger.wait(Grant("bob", frozenset(), requests_per_minute=1)) == (0.0, "")
 
 
-def test_an_answer_that_nobody_waits_for_is_counted_too(tmp_path: Path) -> None:
+def rows(place: str) -> list[tuple]:
+    with sqlite3.connect(place) as db:
+        return list(db.execute("SELECT outcome, prompt, completion, ended IS NOT NULL FROM usage ORDER BY id"))
+
+
+def test_who_leaves_in_the_middle_has_one_row_with_what_was_written(tmp_path: Path) -> None:
+    place = str(tmp_path / "keys.db")
+    secret = Ledger(place).add("ann")
+    headers = {"authorization": f"Bearer {secret}"}
+
+    async def leave(http: httpx.AsyncClient, url: str, after: float, stream: bool) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(after):
+                body = {**BODY, "stream": stream, "n": 1 + stream}
+                async with http.stream("POST", f"{url}/v1/chat/completions", json=body, headers=headers) as answer:
+                    await answer.aread()
+
+    async def test() -> None:
+        made = load(tmp_path, step_seconds=0.05, slots=32)
+        async with serving({"m": made}, keys=Keys([], Ledger(place))) as (url, server):
+            async with httpx.AsyncClient() as http:
+                ways = [(0.15 + 0.04 * i, i % 2 == 0) for i in range(10)]
+                await asyncio.gather(*(leave(http, url, after, stream) for after, stream in ways))
+                await until(lambda: all(ended for *_, ended in rows(place)))
+                whole = await http.post(f"{url}/v1/chat/completions", json=BODY, headers=headers, timeout=20)
+            assert server.running == {}
+            assert [kind for kind, *_ in rows(place)] == ["left"] * 10 + ["finished"]
+            most = whole.json()["usage"]["completion_tokens"]
+            left = rows(place)[:10]
+            assert all(prompt > 0 and 0 <= written < 2 * most for _, prompt, written, _ in left)
+            assert sum(written > 0 for _, _, written, _ in left) >= 5
+
+    run(test)
+
+
+def test_a_finished_answer_is_in_the_ledger_before_its_end_is_told(tmp_path: Path) -> None:
+    place = str(tmp_path / "keys.db")
+    secret = Ledger(place).add("ann")
+    with in_thread({"m": load(tmp_path)}, keys=open_keys([], place)) as url:
+        headers = {"authorization": f"Bearer {secret}"}
+        body = {**BODY, "stream": True}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, headers=headers) as answer:
+            for line in answer.iter_lines():
+                if line == "data: [DONE]":
+                    ((outcome, _, written, ended),) = rows(place)
+        assert (outcome, ended) == ("finished", 1) and written > 0
+        asked = ask(url, secret)
+    assert asked.status_code == 200
+    assert [row[0] for row in rows(place)] == ["finished"] * 2
+
+
+def test_what_fails_has_its_row_too(tmp_path: Path) -> None:
+    place = str(tmp_path / "keys.db")
+    secret = Ledger(place).add("ann")
+    faults = [{"kind": "exit", "step": 2, "life": life} for life in range(3)]
+    with in_thread({"m": load(tmp_path, faults=faults)}, keys=open_keys([], place)) as url:
+        assert ask(url, secret).status_code == 503
+        assert ask(url, secret).status_code == 200
+    assert [row[0] for row in rows(place)] == ["failed", "finished"]
+
+
+def test_what_runs_is_noted_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "TELL", 0.05)
     place = str(tmp_path / "keys.db")
     secret = Ledger(place).add("ann")
 
     async def test() -> None:
-        async with serving({"m": load(tmp_path, step_seconds=0.05)}, keys=Keys([], Ledger(place))) as (url, _):
+        async with serving({"m": load(tmp_path, step_seconds=0.05)}, keys=Keys([], Ledger(place))) as (url, server):
+            telling = asyncio.create_task(server.tell_running())
             headers = {"authorization": f"Bearer {secret}"}
             async with httpx.AsyncClient() as http:
-                ask = http.stream("POST", f"{url}/v1/chat/completions", json={**BODY, "stream": True}, headers=headers)
-                async with ask as answer:
-                    lines = answer.aiter_lines()
-                    for _ in range(5):
-                        await anext(lines)
+                asked = asyncio.create_task(
+                    http.post(f"{url}/v1/chat/completions", json=BODY, headers=headers, timeout=20)
+                )
+                await until(lambda: any(written > 2 and not ended for _, _, written, ended in rows(place)))
+                answer = await asked
+            telling.cancel()
+            ((outcome, _, written, ended),) = rows(place)
+            assert (outcome, written, ended) == ("finished", answer.json()["usage"]["completion_tokens"], 1)
 
     run(test)
-    (row,) = Ledger(place).totals()
-    assert row["prompt"] > 0 and 0 < row["completion"] < 12
+    ledger = Ledger(place)
+    ledger.tell({1: Usage(1, 1)})  # too late: it has ended
+    assert rows(place)[0][2] > 1
 
 
 def test_a_killed_server_loses_no_row(tmp_path: Path) -> None:
@@ -162,8 +232,3 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database at all, but a text of some length" * 40)
     with pytest.raises(ConfigError, match="cannot be opened"):
         Ledger(str(tmp_path / "text.db"))
-    Ledger(str(tmp_path / "old.db"))
-    with sqlite3.connect(tmp_path / "old.db") as db:
-        db.execute("UPDATE dokja_schema SET version = 99")
-    with pytest.raises(DataError, match="another version"):
-        Ledger(str(tmp_path / "old.db"))

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,24 @@ from test_contract import said, whole
 from dokja.model.decoder import Decoder
 from dokja.model.families import export
 from dokja.model.spec import ModelSpec
-from dokja.text.tokenizer import train_tokenizer
+from dokja.text.tokenizer import Tokenizer, train_tokenizer
 
 ASK = [{"role": "user", "content": "three plus four"}]
 SRC = Path(__file__).parents[2] / "src"
 DIRECT = {"chat_template_kwargs": {"enable_thinking": False}}
 
 
+@cache
+def small_tokenizer() -> Tokenizer:
+    """Of every `checkpoint`."""
+    return train_tokenizer([*CORPUS, '{"name": "weather", "arguments": {"city": ""}}'] * 4, 320)
+
+
 def checkpoint(folder: Path, seed: int = 0, context: int = 2048) -> Path:
     """Random weights, a tokenizer of their own."""
     import torch
 
-    tokenizer = train_tokenizer([*CORPUS, '{"name": "weather", "arguments": {"city": ""}}'] * 4, 320)
+    tokenizer = small_tokenizer()
     spec = ModelSpec(tokenizer.vocab_size, 32, 2, 2, 1, 16, 32, context, window=64)
     model = Decoder(spec).init_weights(seed)
     with torch.no_grad():
@@ -50,6 +57,7 @@ class Process:
     def __init__(self, *arguments: str) -> None:
         env = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
         argv = [sys.executable, "-m", "dokja", "serve", "--port", "0", "--no-pages", *arguments]
+        self.folder = Path(arguments[0].rpartition("=")[2])
         self.popen = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.errors: list[str] = []
         threading.Thread(target=lambda: self.errors.extend(self.popen.stderr), daemon=True).start()
@@ -174,6 +182,52 @@ def test_completions_and_their_logprobs(server: Process) -> None:
         got = client.completions.create(model="tiny", prompt="three plus", max_tokens=8, logprobs=2, seed=1, n=2)
     assert [len(c.logprobs.tokens) for c in got.choices] == [8, 8] or got.choices[0].finish_reason == "stop"
     assert all(p <= 0 for c in got.choices for p in c.logprobs.token_logprobs)
+
+
+def test_prompts_are_echoed_and_scored_as_the_model_scores_them(server: Process) -> None:
+    import torch
+
+    from dokja.engine.load import load_decoder
+
+    prompt = [1, *range(40, 120), 5, 6]
+    body = {"model": "tiny", "prompt": prompt, "logprobs": 3, "echo": True, "seed": 1, "temperature": 0}
+    with server.client() as client:
+        alone = client.completions.create(max_tokens=0, **body)
+        whole_ = client.completions.create(max_tokens=8, **body).choices[0]
+        chunks = list(client.completions.create(max_tokens=8, stream=True, **body))
+    (choice,), tok = alone.choices, small_tokenizer()
+    assert (choice.text, choice.finish_reason) == (tok.decode(prompt), "length")
+    assert (alone.usage.prompt_tokens, alone.usage.completion_tokens) == (len(prompt), 0)
+    with torch.no_grad():
+        logp = load_decoder(server.folder)(torch.tensor([prompt]))[0].log_softmax(-1)
+    said = choice.logprobs
+    assert said.token_logprobs[0] is None and said.top_logprobs[0] is None
+    assert said.token_logprobs[1:] == pytest.approx(
+        logp[:-1].gather(1, torch.tensor(prompt[1:])[:, None])[:, 0].tolist(), abs=1e-4
+    )
+    for row, own, top in zip(logp, said.token_logprobs[1:], said.top_logprobs[1:], strict=False):
+        assert max(top.values()) == pytest.approx(float(row.max()), abs=1e-4)
+        assert own in top.values() and len(top) in (3, 4)
+    for start, token in zip(said.text_offset, said.tokens, strict=True):
+        assert choice.text.startswith(token, start) or token.startswith(("bytes:", "<|"))
+    assert whole_.text.startswith(choice.text) and len(whole_.logprobs.tokens) == len(prompt) + 8
+    parts = [c for chunk in chunks for c in chunk.choices]
+    assert "".join(c.text for c in parts) == whole_.text
+    told = [p for c in parts if c.logprobs for p in c.logprobs.token_logprobs]
+    assert told == whole_.logprobs.token_logprobs
+
+
+def test_several_prompts_are_echoed_each_as_alone(server: Process) -> None:
+    body = {"model": "tiny", "max_tokens": 1, "logprobs": 1, "echo": True, "temperature": 0}
+    prompts = [[1, 70, 80, 90, 71], [1, 70, 80], list(range(40, 120))]
+    with server.client() as client:
+        together = client.completions.create(prompt=prompts, **body).choices
+        for prompt, choice in zip(prompts, together, strict=True):
+            alone = client.completions.create(prompt=prompt, **body).choices[0]
+            assert (alone.text, alone.logprobs) == (choice.text, choice.logprobs)
+            assert len(choice.logprobs.tokens) == len(prompt) + 1, "the token behind the prompt, whatever it is"
+        with pytest.raises(openai.BadRequestError, match="without echo nothing is left"):
+            client.completions.create(**{**body, "prompt": "x", "max_tokens": 0, "echo": False})
 
 
 def test_a_shared_prompt_is_read_once(server: Process) -> None:

@@ -28,7 +28,7 @@ REQUESTS = [
     Request(
         "b", [3, 4], 7, temperature=0.5, top_p=0.9, top_k=3, seed=2**63, stop=(1, 2), think_budget=0, think_close=(9,),
         min_p=0.1, presence_penalty=1.0, logit_bias=((3, -math.inf), (4, 1.5)), stop_text=("\n\n", "끝"),
-        top_logprobs=4, thinking=True, grammar=Grammar.json_schema({"type": "object"}).after("\n"),
+        top_logprobs=4, prompt_logprobs=0, thinking=True, grammar=Grammar.json_schema({"type": "object"}).after("\n"),
     ),
     Request("c", [5, 5], 1, images=(Patches(np.arange(24, dtype=np.float32).reshape(4, 6), (1, 2, 2)),)),
 ]  # fmt: skip
@@ -53,9 +53,11 @@ def test_a_request_comes_back_as_it_was(request_: Request, cuts: list[int]) -> N
 
 def test_events_and_endings_come_back_as_they_were() -> None:
     event = Event("a", 7, -0.25, "stop", ((7, -0.25), (3, -2.0)))
+    told = event._replace(prompt=((-1.5, ()), (-0.5, ((4, -0.5), (9, -1.0)))))
     ending = Ending("error", 3, "끝", 4, "sentence", "lost")
     (message, _) = sent({"event": event_to_wire(event), "ending": ending_to_wire("a", ending)}, [3, 9])
     assert event_from_wire(message["event"]) == event
+    assert event_from_wire(sent({"event": event_to_wire(told)}, [5])[1]["event"]) == told
     assert ending_from_wire(message["ending"]) == ("a", ending)
 
 

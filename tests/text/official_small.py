@@ -40,6 +40,9 @@ SPECIALS = {
     },
 }  # fmt: skip
 SPECIALS["k2"] = SPECIALS["k"]
+SPECIALS["qwen2.5"] = SPECIALS["qwen2.5-coder"] = {
+    "<|endoftext|>": 543, "<|im_start|>": 544, "<|im_end|>": 545, "<tool_call>": 557, "</tool_call>": 558,
+}  # fmt: skip
 CORPUS = [
     "정답은 12 입니다. 차례로 더하면 345 입니다.\n\n생각을 정리하면 다음과 같습니다: 가, 나, 다.",
     "The answer is 12. We add 3 and 4 step by step, and it's done;\n\n  x = [1, 2]  # don't",

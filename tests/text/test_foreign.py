@@ -1,6 +1,7 @@
 """Tokenizers of other models beside transformers, which reads the same file."""
 
 import json
+import re
 
 import pytest
 import tokenizers
@@ -64,7 +65,7 @@ def test_markers_lie_where_the_file_says_and_text_never_becomes_one(name):
         for text in (marker, f"a{marker}b", f" {marker}\n" * 2):
             assert not set(ours.encode(text)) & set(SPECIALS[name].values())
             assert ours.decode(ours.encode(text)) == text
-    with pytest.raises(DataError, match=r"no marker.*\[BOS\]"):
+    with pytest.raises(DataError, match="no marker.*" + re.escape(list(SPECIALS[name])[1])):
         ours.special_id("<|nobody|>")
 
 

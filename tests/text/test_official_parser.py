@@ -38,10 +38,10 @@ def messages(words: list[str]) -> st.SearchStrategy[Message]:
 
 
 def expected(style: Style, message: Message, thinking: bool) -> Message:
-    """What is left of a message: the space around its parts is the format's, apart from ours and 3.5's."""
+    """What is left of a message: the space around its parts is the format's, apart from ours, 3.5's and Qwen's."""
     reasoning = message.reasoning if thinking else None
     calls = message.tool_calls if style.tools else ()
-    if style.name in ("dokja", "exaone3.5"):
+    if style.name in ("dokja", "exaone3.5", "qwen2.5", "qwen2.5-coder"):
         return replace(message, reasoning=reasoning, tool_calls=calls)
     return Message("assistant", message.content.strip(), (reasoning or "").strip(), calls)
 

@@ -57,7 +57,8 @@ def test_a_format_that_is_not_known_is_refused_with_a_sentence(tmp_path):
 
 def test_defaults_and_fingerprints_tell_the_styles_apart():
     assert {s.name: s.thinking for s in STYLES.values()} == {
-        "dokja": True, "exaone3.5": False, "deep": True, "exaone4": False, "k": True, "k2": True,
+        "dokja": True, "exaone3.5": False, "deep": True, "exaone4": False, "k": True, "k2": True, "qwen2.5": False,
+        "qwen2.5-coder": False,
     }  # fmt: skip
     assert DOKJA.sha256 == JINJA_SHA256
     assert len({s.sha256 for s in STYLES.values()}) == len(STYLES)

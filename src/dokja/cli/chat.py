@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def chat(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A release folder, a run folder or a run's name.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A release folder, a GGUF file, a run folder or a run's name.")
+    ],
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Think before answering; else the model's default.")
     ] = None,
@@ -43,7 +45,7 @@ def chat(
 ) -> None:
     """Talk to a model. Inside: /think and /no_think switch the mode, /image FILE shows a picture with the next message,
     /reset forgets, /quit leaves."""
-    folder = find_model(model, runs)
+    folder = find_model(model, runs, files=True)
     # After the name is known to be right: these load torch, which takes seconds.
     from dokja.cli.session import Sampling, Session
     from dokja.engine.load import load_engine

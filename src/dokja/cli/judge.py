@@ -10,7 +10,9 @@ from dokja.errors import ConfigError
 
 
 def judge(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A release folder, a run folder or a run's name.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A release folder, a GGUF file, a run folder or a run's name.")
+    ],
     tasks: Annotated[str, typer.Option(help="Families, separated by commas.")] = "all",
     suite: Annotated[
         str | None, typer.Option(help="Benchmarks in place of families, separated by commas: core-ko-en is ours.")
@@ -39,6 +41,9 @@ def judge(
     ] = "fp32",
     draft: Annotated[int, typer.Option(min=0, help="Tokens to guess ahead a step; faster, the same answers.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the records; inside the model's by default.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="For agents: who plays the customers, as http://host:port/v1#model.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
 ) -> None:
     """Ask held-out problems, keep every answer as a record, print pass@1 with 95 % intervals. Resumes when killed."""
@@ -47,7 +52,29 @@ def judge(
         raise ConfigError(f"--modes {modes}: name think, direct or both, separated by a comma.")
     if suite is None and (data is not None or limit is not None):
         raise ConfigError("--data and --limit are about a benchmark. Name it with --suite.")
-    folder = find_model(model, runs)
+    if suite is not None and _for_agents(suite):
+        from dokja.cli.judge_agents import judge_agents
+
+        return judge_agents(
+            model,
+            _split(suite),
+            runs,
+            user=user,
+            data=data,
+            limit=limit,
+            modes=asked,
+            repeats=repeats,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            budget=budget,
+            seed=seed,
+            weights=None if weights == "fp32" else weights,
+            out=out,
+        )
+    if user is not None:
+        raise ConfigError("--user plays the customers of a benchmark for agents. Name one, such as --suite tau2.")
+    folder = find_model(model, runs, files=True)
     # After the arguments are known to be right: these load torch, which takes seconds.
     from dokja.judge.run import judge_model
     from dokja.judge.table import print_table
@@ -73,6 +100,15 @@ def judge(
     )
     print_table(judged.summary)
     print(f"records: {judged.folder}")
+
+
+def _for_agents(suite: str) -> bool:
+    from dokja.judge.agentic.verb import is_agentic
+
+    kinds = {is_agentic(name) for name in _split(suite)}
+    if len(kinds) > 1:
+        raise ConfigError(f"--suite {suite} mixes benchmarks for agents with others. Judge them one after the other.")
+    return kinds == {True}
 
 
 def _split(text: str) -> tuple[str, ...]:

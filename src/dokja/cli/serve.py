@@ -15,7 +15,10 @@ KEYS = "DOKJA_KEYS"
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Release folders, run folders or runs' names; NAME=FOLDER.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Release folders, GGUF files, run folders or runs' names; NAME=FOLDER."
+        ),
     ],
     engine: Annotated[
         str | None,
@@ -117,5 +120,5 @@ def _renamed(text: str) -> tuple[str, str]:
 def _named(text: str, runs: Path) -> tuple[str, Path]:
     """(name, folder) of MODEL or NAME=FOLDER."""
     name, sign, place = text.partition("=")
-    folder = find_model(place if sign else text, runs)
-    return (name if sign else folder.resolve().name), folder
+    folder = find_model(place if sign else text, runs, files=True)
+    return (name if sign else folder.resolve().name.removesuffix(".gguf")), folder

@@ -11,13 +11,15 @@ from dokja.cli.strings import pick_language
 from dokja.errors import ConfigError
 from dokja.recipe.imported import Imported
 
-KINDS = ("recipe", "run", "scores", "index")
+KINDS = ("recipe", "run", "scores", "index", "records")
 
 
 def show(
     what: Annotated[
         str,
-        typer.Argument(metavar="[recipe|run|scores|index] [PATH]", help="A recipe file, a run folder or a name."),
+        typer.Argument(
+            metavar="[recipe|run|scores|index|records] [PATH]", help="A recipe file, a run folder or a name."
+        ),
     ],
     path: Annotated[str | None, typer.Argument(hidden=True)] = None,
     sets: Sets = None,
@@ -25,14 +27,16 @@ def show(
     html: Annotated[Path | None, typer.Option(help="scores: write a page instead.")] = None,
     of: Annotated[Path | None, typer.Option(help="index: a TOML file with a table of values per model.")] = None,
     language: Annotated[str | None, typer.Option(help="scores: ko or en; by default the terminal's.")] = None,
+    inspect: Annotated[Path | None, typer.Option(help="records: a folder for logs that `inspect view` opens.")] = None,
 ) -> None:
     """Show a recipe (`dokja show recipe FILE`: every value and its formula), a run (`dokja show run RUN`), published
-    scores (`dokja show scores [TEXT]`) or an index (`dokja show index [NAME] [--of FILE]`)."""
+    scores (`dokja show scores [TEXT]`), an index (`dokja show index [NAME] [--of FILE]`) or the records of a judged
+    folder (`dokja show records FOLDER`)."""
     kind, target = (what, path) if path is not None or what in ("scores", "index") else (None, what)
     if kind not in (None, *KINDS):
         raise ConfigError(f"dokja show {kind} …: say `dokja show recipe FILE` or `dokja show run RUN`.")
     if kind is None and target in KINDS:
-        raise ConfigError(f"dokja show {target}: name the {'file' if target == 'recipe' else 'run folder'} as well.")
+        raise ConfigError(f"dokja show {target}: name the {'file' if target == 'recipe' else 'folder'} as well.")
     if kind == "scores":
         from dokja.cli.show_scores import show_scores
 
@@ -42,6 +46,10 @@ def show(
 
         return show_index(target, of)
     assert target is not None
+    if kind == "records":
+        from dokja.cli.show_records import show_records
+
+        return show_records(Path(target), inspect)
     if kind == "recipe" or (kind is None and target.endswith(".toml")):
         show_recipe(Path(target), sets or [])
     else:

@@ -25,6 +25,8 @@ Finish = Literal["stop", "length", "abort"]
 told to (by `abort`, or by a grammar that became too complex to go on with)."""
 Top = tuple[tuple[int, float], ...]
 """The best tokens of a place and their log-probabilities, best first."""
+PromptScore = tuple[float, Top]
+"""Of a token of the prompt: the log-probability that the model gave it, and the best ones in its place."""
 MOST_TOP = 20
 
 
@@ -70,6 +72,9 @@ class Request:
     """Strings that end the answer with the token that completes one; see `engine.stops` for what counts as one."""
     top_logprobs: int = 0
     """The best tokens of every place to report, with the model's log-probabilities; at most 20."""
+    prompt_logprobs: int | None = None
+    """The best tokens to report at every place of the prompt, with what the model gave to the prompt's own: 0 to 20,
+    None for neither. Such a prompt is read afresh, since what is known of its beginning holds no scores."""
     thinking: bool = False
     """The prompt ends in an open thought. A budget says so as well."""
     recover: bool = False
@@ -95,6 +100,10 @@ class Request:
             raise ConfigError(f"{name} has an empty string in stop_text, which would end every answer. Remove it.")
         if not 0 <= self.top_logprobs <= MOST_TOP:
             raise ConfigError(f"{name} has top_logprobs = {self.top_logprobs}. Ask for 0 to {MOST_TOP}.")
+        if not 0 <= (self.prompt_logprobs or 0) <= MOST_TOP:
+            raise ConfigError(
+                f"{name} has prompt_logprobs = {self.prompt_logprobs}. Ask for 0 to {MOST_TOP}, or None for none."
+            )
         self._check_thought(name)
 
     def _check_filters(self, name: str) -> None:
@@ -167,6 +176,8 @@ class Event(NamedTuple):
     """Set on an answer's last event."""
     top: Top = ()
     """As many as `top_logprobs` asks for."""
+    prompt: tuple[PromptScore, ...] = ()
+    """On an answer's first event, where `prompt_logprobs` asks for them: of every token of the prompt but its first."""
 
 
 @dataclass(frozen=True)
@@ -189,3 +200,5 @@ class Completion:
     """The string of `stop_text` that ended the answer."""
     cached_tokens: int = 0
     """Tokens of the prompt that were not read again, because the engine knew them."""
+    prompt_scores: list[PromptScore] = field(default_factory=list)
+    """As in `Event.prompt`."""

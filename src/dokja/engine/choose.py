@@ -118,7 +118,8 @@ def choose(
             top = tops.get(row, ())
             finish = sequence.take(tokens[row], scores[row], top)
             if events is not None:
-                events.append(Event(sequence.request.id, tokens[row], scores[row], finish, top))
+                prompt = tuple(sequence.prompt_scores) if len(sequence.tokens) == 1 else ()
+                events.append(Event(sequence.request.id, tokens[row], scores[row], finish, top, prompt))
             if finish is not None or tokens[row] != draft:
                 break
         last.append(row)

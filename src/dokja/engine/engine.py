@@ -25,13 +25,14 @@ from dokja.engine.api import Completion, Event, Request
 from dokja.engine.batch import Batch, Scheduled
 from dokja.engine.choose import choose
 from dokja.engine.draft import Drafter, MtpDrafter
-from dokja.engine.forward import Forward
+from dokja.engine.forward import Chunk, Forward
 from dokja.engine.grammar import Grammars
 from dokja.engine.lookup import LookupDrafter
 from dokja.engine.packed import Bits, PackedWeights
 from dokja.engine.pages import PAGE
 from dokja.engine.sampler import Sampler
 from dokja.engine.schedule import Schedule
+from dokja.engine.scored import prompt_scores
 from dokja.errors import CheckpointError, ConfigError, DokjaError
 from dokja.model.decoder import Decoder
 from dokja.text.images import token_count
@@ -250,10 +251,11 @@ class Engine:
         }
 
     def load_weights(self, path: str | Path) -> None:
-        """Takes the weights of another folder of the same shape. Raises DokjaError while requests are at work."""
-        from dokja.engine.load import find_folder, load_decoder
+        """Takes the weights of another folder or GGUF file of the same shape. Raises DokjaError while requests are at
+        work."""
+        from dokja.engine.load import find_place, load_decoder
 
-        self.take_weights(load_decoder(find_folder(path)), str(path))
+        self.take_weights(load_decoder(find_place(path)), str(path))
 
     def take_weights(self, model: Decoder, name: str = "The other model") -> None:
         """Takes the weights of a live model of the same shape, such as the one that RL trains.
@@ -287,9 +289,8 @@ class Engine:
         done: list[Completion] = []
         left = self._prefill_tokens
         while left > 0 and (some := self._schedule.chunks(left)):
-            chunks = [chunk for _, chunk in some]
-            left -= sum(chunk.stop - chunk.start for chunk in chunks)
-            logits = self._forward.read(chunks)
+            left -= sum(chunk.stop - chunk.start for _, chunk in some)
+            logits = self._scores_of(some)
             ready, which = self._schedule.took(some)
             if not ready:
                 continue
@@ -299,6 +300,26 @@ class Engine:
                 logits = logits[which]
             done += self._emit(first, logits, self._batch.position[first : first + len(ready)], events)
         return done
+
+    def _scores_of(self, some: list[tuple[Scheduled, Chunk]]) -> Tensor:
+        """Reads chunks -> logits [N, V] after each text that ends here, in order. Prompts that are to be scored are
+        read one by one and heard token by token."""
+        plain = [chunk for s, chunk in some if not s.unscored]
+        if len(plain) == len(some):
+            return self._forward.read(plain)
+        others = iter(self._forward.read(plain) if plain else ())
+        ends: list[Tensor] = []
+        for s, chunk in some:
+            ended, request = chunk.stop == len(chunk.text), s.request
+            if s.unscored:
+                logits_LV = self._forward.read_scored(chunk)
+                tokens = request.prompt[chunk.start + 1 : chunk.stop + 1]
+                s.prompt_scores += prompt_scores(logits_LV, tokens, request.prompt_logprobs or 0)
+                if ended:
+                    ends.append(logits_LV[-1].clone())
+            elif ended:
+                ends.append(next(others))
+        return torch.stack(ends) if ends else torch.empty(0, self.spec.vocab)
 
     def _go_on(self, events: list[Event] | None) -> list[Completion]:
         """Gives every running sequence a token, or as many as its drafts foresaw."""

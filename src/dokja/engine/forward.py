@@ -209,6 +209,12 @@ class Forward:
                 logits[[ends[i] for i in at]] = self.model.logits(x_ND).float()
         return logits
 
+    def read_scored(self, chunk: Chunk) -> Tensor:
+        """Takes one chunk in -> logits [L, V] after each of its tokens."""
+        if self._native is not None and not self._shows(chunk):
+            return self._read_native([chunk], [0], every=True)
+        return self.model.logits(self._stream([chunk], [0])[0]).float()
+
     def _shows(self, chunk: Chunk) -> bool:
         """Whether a place of an image is in the chunk, or right behind it."""
         return chunk.sight is not None and self._places(chunk) != []
@@ -219,8 +225,9 @@ class Forward:
         token = self.spec.vision.image_token
         return [i for i, t in enumerate(chunk.text[chunk.start : chunk.stop + 1]) if t == token]
 
-    def _read_native(self, chunks: Sequence[Chunk], ends: Sequence[int]) -> Tensor:
-        """Reads chunks without images -> scores after those numbered in `ends`."""
+    def _read_native(self, chunks: Sequence[Chunk], ends: Sequence[int], every: bool = False) -> Tensor:
+        """Reads chunks without images -> scores after those numbered in `ends`; `every`: after each token of the only
+        one."""
         assert self._native is not None
         lengths = torch.tensor([c.stop - c.start for c in chunks])
         behind = lengths.cumsum(0)
@@ -229,18 +236,24 @@ class Forward:
         shift = torch.tensor([c.start for c in chunks]) - (behind - lengths)
         position = torch.arange(len(token)) + shift.repeat_interleave(lengths)
         score = torch.full_like(token, -1)
-        score[behind[ends] - 1] = torch.arange(len(ends))
+        scored = torch.arange(len(token)) if every else behind[ends] - 1
+        score[scored] = torch.arange(len(scored))
         rows = [token, slot, position, score]
         if self.cache.hidden is None or not isinstance(self._native, Native):
-            return self._native.run(rows, len(ends))
-        after, hidden = token.roll(-1), torch.empty(len(ends), self.spec.width)
+            return self._native.run(rows, len(scored))
+        after, hidden = token.roll(-1), torch.empty(len(scored), self.spec.width)
         after[behind - 1] = torch.tensor([c.text[c.stop] if c.stop < len(c.text) else 0 for c in chunks])
-        scores = self._native.run(rows, len(ends), hidden, after)
-        self.cache.hidden[[chunks[i].row for i in ends]] = hidden
+        scores = self._native.run(rows, len(scored), hidden, after)
+        self.cache.hidden[[chunks[i].row for i in ends]] = hidden[-len(ends) :] if ends else hidden
         return scores
 
     def _read(self, chunks: Sequence[Chunk], ends: Sequence[int]) -> Tensor:
         """Reads chunks together, the longest first -> normed stream [N, D] at the last token of those in `ends`."""
+        x_BLD = self._stream(chunks, ends)
+        return x_BLD[list(ends), [chunks[i].stop - chunks[i].start - 1 for i in ends]]
+
+    def _stream(self, chunks: Sequence[Chunk], ends: Sequence[int]) -> Tensor:
+        """The same -> all of the stream [B, L, D], padding included."""
         lengths, width = [c.stop - c.start for c in chunks], chunks[0].stop - chunks[0].start
         # With the token behind each, for the multi-token head; then zeros
         padded = [[*c.text[c.start : c.stop + 1], *[0] * width][: width + 1] for c in chunks]
@@ -261,10 +274,9 @@ class Forward:
             max(c.stop for c in chunks),
             kept,
         )
-        x_ND = x_BLD[list(ends), [lengths[i] - 1 for i in ends]]
         if self.cache.hidden is not None and ends:
-            self.cache.hidden[[chunks[i].row for i in ends]] = x_ND
-        return x_ND
+            self.cache.hidden[[chunks[i].row for i in ends]] = x_BLD[list(ends), [lengths[i] - 1 for i in ends]]
+        return x_BLD
 
     def prefill(
         self, first: int, prompts: Sequence[Sequence[int]], images: Sequence[Sequence[Patches]] = (), room: int = 0

@@ -1,12 +1,14 @@
-"""From a path to an engine: release folders, run folders and the stages inside them."""
+"""From a path to an engine: release folders, run folders and the stages inside them, GGUF files."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -15,13 +17,19 @@ from dokja.engine.engine import Engine
 from dokja.engine.lowbit import LowBitDecoder
 from dokja.engine.packed import Bits, PackedWeights, obstacle
 from dokja.engine.packed_cache import Source
-from dokja.engine.recommended import Recommended, read_recommended
+from dokja.engine.recommended import Recommended, read_recommended, recommended_in
 from dokja.errors import CheckpointError, DataError
 from dokja.model.decoder import Decoder
+from dokja.model.families.gguf_file import is_gguf, read_gguf
+from dokja.model.families.gguf_text import style_in, template_of, tokenizer_of
 from dokja.text.images import ImageConfig
+from dokja.text.style import Style
 from dokja.text.styles import read_template, style_of
 from dokja.text.template import JINJA
 from dokja.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from dokja.model.families.weights import Checkpoint
 
 _CONFIG = "config.json"
 _SETTLE_SECONDS = 2.0
@@ -53,12 +61,24 @@ def find_folder(path: str | Path) -> Path:
     )
 
 
-def load_decoder(folder: Path, dtype: torch.dtype | None = None) -> Decoder:
-    """The decoder of a release folder, whatever family its config.json names; its matrices in `dtype` (None: fp32)."""
-    _check_weights(folder)
-    from dokja.model.families import load_model
+def find_place(path: str | Path) -> Path:
+    """The GGUF file `path`, or else `find_folder`."""
+    return Path(path) if is_gguf(Path(path)) else find_folder(path)
 
-    return load_model(folder, dtype)
+
+def load_decoder(place: Path, dtype: torch.dtype | None = None) -> Decoder:
+    """The decoder of a release folder, whatever family its config.json names, or of a GGUF file; its matrices in
+    `dtype` (None: fp32)."""
+    from dokja.model.families import weights
+
+    return weights.load(_open(place), dtype)
+
+
+def _open(place: Path) -> Checkpoint:
+    _check_weights(place)
+    from dokja.model.families import gguf_weights, weights
+
+    return gguf_weights.open_gguf(place) if is_gguf(place) else weights.open_checkpoint(place)
 
 
 def _check_weights(folder: Path) -> None:
@@ -67,7 +87,7 @@ def _check_weights(folder: Path) -> None:
 
 
 def load_few_bits(folder: Path, bits: Bits, device: str = "cpu") -> tuple[Decoder | PackedWeights, str]:
-    """The model of a release folder with weights of so many bits, and the sha256 of its weights.
+    """The model of a release folder or GGUF file with weights of so many bits, and the sha256 of its weights.
 
     Packed weights come from the cache, or go there. What wide.cpp cannot serve is kept for torch's kernels.
     """
@@ -81,7 +101,7 @@ def load_few_bits(folder: Path, bits: Bits, device: str = "cpu") -> tuple[Decode
         return packed, packed.source
     from dokja.model.families import weights
 
-    identity, sha256, checkpoint = source.identity, source.sha256, weights.open_checkpoint(folder)
+    identity, sha256, checkpoint = source.identity, source.sha256, _open(folder)
     if (why := obstacle(checkpoint.spec, device)) is None:
         packed = PackedWeights.read(checkpoint, bits, sha256)
         if source.identity == identity:  # nobody has changed it meanwhile
@@ -105,7 +125,7 @@ def load_engine(
     kv_tokens: int | None = None,
     prefix_tokens: int = 8192,
 ) -> tuple[Engine, Tokenizer, dict[str, Any]]:
-    """Engine, tokenizer and facts of the model at `path` (see `find_folder`); all options as in `Engine`.
+    """Engine, tokenizer and facts of the model at `path` (see `find_place`); all options as in `Engine`.
 
     The facts: name, path, sha256 of the weights file (of the list of hashes where there are several), weights (their
     bits; None: `dtype`), spec (plain data), template_sha256 of the chat template that lies with it (ours where none
@@ -113,16 +133,17 @@ def load_engine(
     how to draw its answers, as the makers of an imported model recommend (our own are greedy unless asked otherwise).
     Raises DokjaError with a sentence where something is missing or does not fit together.
     """
-    folder = find_folder(path)
+    folder = find_place(path)
     _check_weights(folder)
     with ThreadPoolExecutor(1) as beside:  # a large vocabulary takes as long to read as packed weights
-        reading = beside.submit(Tokenizer.load, folder, imported=True)
+        reading = beside.submit(_read_words, folder)
         if weights:
             model, sha256 = load_few_bits(folder, weights, device)
             dtype = torch.bfloat16
         else:  # read only: the native path need not look for changes
             model, sha256 = load_decoder(folder, dtype).requires_grad_(False), Source(folder).sha256
-        tokenizer = reading.result()
+        words = reading.result()
+    tokenizer = words.tokenizer
     if tokenizer.vocab_size > model.spec.vocab:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and its model only {model.spec.vocab}. "
@@ -135,9 +156,9 @@ def load_engine(
         "weights": weights,
         "spec": model.spec.to_dict(),
         "images": ImageConfig.read(folder) if model.spec.vision else None,
-        "template_sha256": hashlib.sha256((read_template(folder) or JINJA).encode()).hexdigest(),
-        "style": style_of(folder, tokenizer),
-        "sampling": read_recommended(folder) if tokenizer.foreign else Recommended(),
+        "template_sha256": hashlib.sha256((words.template or JINJA).encode()).hexdigest(),
+        "style": words.style,
+        "sampling": words.sampling,
     }
     engine = Engine(
         model,
@@ -153,8 +174,34 @@ def load_engine(
     return engine, tokenizer, info
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What lies beside the weights."""
+
+    tokenizer: Tokenizer
+    style: Style
+    template: str | None
+    sampling: Recommended
+
+
+def _read_words(place: Path) -> _Words:
+    if not is_gguf(place):
+        tokenizer = Tokenizer.load(place, imported=True)
+        sampling = read_recommended(place) if tokenizer.foreign else Recommended()
+        return _Words(tokenizer, style_of(place, tokenizer), read_template(place), sampling)
+    file = read_gguf(place)
+    tokenizer, advice = tokenizer_of(file), recommended_in(file.metadata)
+    if advice is None and tokenizer.foreign:
+        print(f"dokja: {place} does not say how to draw answers: the likeliest tokens, unless asked otherwise.",
+              file=sys.stderr)  # fmt: skip
+    return _Words(tokenizer, style_in(file, tokenizer), template_of(file), advice or Recommended())
+
+
 def _name(path: Path, folder: Path) -> str:
-    """What to call the model: the folder that was named, and the stage where the weights lie deeper."""
+    """What to call the model: the folder that was named, and the stage where the weights lie deeper; of a file its name
+    without the suffix."""
+    if is_gguf(folder):
+        return folder.stem
     top = path.resolve()
     inner = [part for part in folder.resolve().relative_to(top).parts if part != "weights"]
     return "/".join([top.name, *inner])

@@ -24,7 +24,7 @@ from dokja.model.native.build import load
 
 _PANEL = 32  # outputs side by side; as in decode.cpp
 _LARGEST = 128_000_000  # parameters: beyond, a second copy of the matrices and one thread a row cost too much
-_LAYER = ("qkv", "out", "up", "down", "q_norm", "k_norm", "attn_norm", "ffn_norm", "kv", "table")
+_LAYER = ("qkv", "out", "up", "down", "qkv_bias", "q_norm", "k_norm", "attn_norm", "ffn_norm", "kv", "table")
 _MODEL = ("embed", "norm", "head", "turns", "layer", "embed_norm", "hidden_norm", "fc", "mtp_norm", "mtp")
 _SIZES = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn", "vocab", "pre", "gated")
 
@@ -102,7 +102,8 @@ class Native:
 
     def _layer(self, block: Block, matrices: Sequence[Tensor], cache: LayerCache) -> _Layer:
         norms = [block.q_norm, block.k_norm] if block.spec.qk_norm else [None, None]
-        where = pointers(*matrices, *norms, block.attn_norm, block.ffn_norm, cache.kv, cache.table)
+        bias = block.qkv_bias if block.spec.qkv_bias else None
+        where = pointers(*matrices, bias, *norms, block.attn_norm, block.ffn_norm, cache.kv, cache.table)
         return _Layer(*where, cache.table.stride(0), block.layer.window or 0, block.layer.rope)
 
     def run(

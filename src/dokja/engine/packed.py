@@ -4,7 +4,7 @@
 |----------------------------------|----------------------|-------------------------------------------------|
 | head, layers.i.{qkv,out,up,down} | bytes, see matrix.h  | whole: they lie on large pages, if there are any|
 | their .scale where they are int8 | fp32, one an output  | whole                                           |
-| norm, layers.i.*_norm            | fp32                 | whole                                           |
+| norm, layers.i.*_norm, qkv_bias  | fp32                 | whole                                           |
 | embed                            | bf16 [V, D]          | a few rows; it may stay in the file             |
 
 The file is safetensors, tensors at multiples of 64 bytes in the order above. What it was made of stands in its
@@ -125,6 +125,8 @@ def _parts(spec: ModelSpec, bits: Bits) -> dict[str, _Part]:
         if spec.qk_norm:
             sized += [(f"layers.{i}.{n}_norm", torch.float32, (spec.head_dim,)) for n in ("q", "k")]
         sized += [(f"layers.{i}.{n}_norm", torch.float32, (spec.width,)) for n in ("attn", "ffn")]
+        if spec.qkv_bias:
+            sized.append((f"layers.{i}.qkv_bias", torch.float32, (spec.qkv_width,)))
     sized += [("norm", torch.float32, (spec.width,)), ("embed", torch.bfloat16, (spec.vocab, spec.width))]
     found, at = {}, 0
     for name, dtype, shape in sized:
@@ -156,10 +158,11 @@ class PackedWeights:
         return self._tensor("norm")
 
     def layer(self, i: int) -> tuple[list[Matrix], list[Tensor | None]]:
-        """qkv, out, up and down of a layer; its q_norm, k_norm, attn_norm and ffn_norm, None where there is none."""
-        gains = (f"layers.{i}.{n}_norm" for n in ("q", "k", "attn", "ffn"))
+        """qkv, out, up and down of a layer; its q_norm, k_norm, attn_norm, ffn_norm and qkv_bias, None where there is
+        none."""
+        vectors = (f"layers.{i}.{n}" for n in ("q_norm", "k_norm", "attn_norm", "ffn_norm", "qkv_bias"))
         matrices = [self._matrix(f"layers.{i}.{kind}") for kind in _MATRICES]
-        return matrices, [self._tensor(n) if n in self._parts else None for n in gains]
+        return matrices, [self._tensor(n) if n in self._parts else None for n in vectors]
 
     def settle(self) -> None:
         """Moves what is read from a file's mapping to large pages, from which steps are faster by some percent.
@@ -234,7 +237,7 @@ class PackedWeights:
             if library.dokja_pack(ctypes.c_void_p(w.data_ptr()), *sizes, *where, threads):
                 raise CheckpointError(f"{m.parameter} holds numbers that are not finite: the weights are damaged.")
         for name in self._parts:
-            if name.endswith("norm"):
+            if name.endswith(("norm", "bias")):
                 get(name, self._tensor(name))
         get("embed", self.embed)
 

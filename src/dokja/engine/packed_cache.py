@@ -2,13 +2,14 @@
 
     ~/.cache/dokja/packed/<key>.safetensors        key = hash of what the source looks like, bits and format
 
-A source is known by path, size and time of change of config.json and its weight files: nothing of it is read, and its
-sha256 comes from the file in the cache. A file there that is damaged is named on stderr and made anew; the ones unused
-for longest go when all together outgrow `LIMIT`.
+A folder is known by path, size and time of change of config.json and its weight files: nothing of it is read, and its
+sha256 comes from the file in the cache. A GGUF file is known by its sha256, wherever it lies. A file in the cache that
+is damaged is named on stderr and made anew; the ones unused for longest go when all together outgrow `LIMIT`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from dokja.engine.packed import FORMAT, Bits, PackedWeights
 from dokja.errors import CheckpointError
 from dokja.ledger.hashing import canonical_json, sha256_file, sha256_json
+from dokja.model.families.gguf_file import is_gguf
 from dokja.model.native.build import cache_dir, load
 
 LIMIT = 64 << 30
@@ -26,18 +28,20 @@ LIMIT = 64 << 30
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of official weights."""
+    """A folder of official weights, or a GGUF file."""
 
     folder: Path
 
     @property
     def files(self) -> list[Path]:
         """Its weight files."""
-        return sorted(self.folder.glob("*.safetensors"))
+        return [self.folder] if is_gguf(self.folder) else sorted(self.folder.glob("*.safetensors"))
 
     @property
     def identity(self) -> str:
-        """What tells it from others, and from itself after a change."""
+        """What tells it from others, and from itself after a change. Reads a GGUF file once."""
+        if is_gguf(self.folder):
+            return f"gguf {self.sha256}"
         paths = [self.folder / "config.json", *self.files]
         facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         return canonical_json(facts)
@@ -45,8 +49,17 @@ class Source:
     @property
     def sha256(self) -> str:
         """Of the weights file, or of the list of hashes where there are several. Reads everything."""
+        if is_gguf(self.folder):
+            facts = self.folder.stat()
+            return _sha256(self.folder.resolve(), facts.st_size, facts.st_mtime_ns)
         hashes = {file.name: sha256_file(file) for file in self.files}
         return next(iter(hashes.values())) if len(hashes) == 1 else sha256_json(hashes)
+
+
+@functools.cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """Of a file, as it was at that time: read once by a process."""
+    return sha256_file(path)
 
 
 def packed_dir() -> Path:

@@ -1,10 +1,13 @@
-"""How the makers of a model recommend to sample from it: the generation_config.json that lies with its weights."""
+"""How the makers of a model recommend to sample from it: the generation_config.json that lies with its weights, or the
+keys `general.sampling.*` of a GGUF file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dokja.errors import DataError
 
@@ -42,3 +45,15 @@ def read_recommended(folder: Path) -> Recommended:
         return Recommended()
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read ({error}). Restore the model's folder.") from error
+
+
+_GGUF = "general.sampling."
+_NAMES = {"temp": "temperature", "penalty_repeat": "repetition_penalty"}
+_READ = {"temp": float, "top_p": float, "top_k": int, "min_p": float, "penalty_repeat": float}
+
+
+def recommended_in(metadata: Mapping[str, Any]) -> Recommended | None:
+    """The recommendation in a GGUF file's metadata; None where there is none. Without a temperature it is greedy; what
+    no request can ask for (mirostat, xtc, orders of samplers) is left out."""
+    given = {key: read(metadata[_GGUF + key]) for key, read in _READ.items() if _GGUF + key in metadata}
+    return Recommended(**{_NAMES.get(key, key): value for key, value in given.items()}) if given else None

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from dokja.engine.api import Completion, Finish, Request, Top
+from dokja.engine.api import Completion, Finish, PromptScore, Request, Top
 from dokja.engine.effort import answer_room
 from dokja.engine.penalties import Penalties
 from dokja.engine.stops import Watch
@@ -70,6 +70,8 @@ class Running:
     forced_at: int = field(init=False, default=-1)
     stopped_by: str | None = field(init=False, default=None)
     cached_tokens: int = 0
+    prompt_scores: list[PromptScore] = field(default_factory=list)
+    """Of the prompt as far as it was read, where the request asks for them."""
     _blank: bool = field(init=False)
     """Whether stop tokens have to wait for the answer to hold something."""
     _watch: Watch | None = field(init=False, default=None)
@@ -93,6 +95,12 @@ class Running:
     def length(self) -> int:
         """Tokens of prompt and answer so far."""
         return len(self.request.prompt) + len(self.tokens)
+
+    @property
+    def unscored(self) -> bool:
+        """Whether tokens of the prompt have still to be scored."""
+        r = self.request
+        return r.prompt_logprobs is not None and len(self.prompt_scores) < len(r.prompt) - 1
 
     def ruled(self, rows: int) -> bool:
         """Whether anything but scores and settings may decide what comes at the next places."""
@@ -173,5 +181,5 @@ class Running:
         r, forced = self.request, self.forced_at >= 0
         return Completion(
             r.id, self.tokens, self.logprobs, finish, forced, len(r.prompt), self.forced_at, self.top, self.stopped_by,
-            self.cached_tokens,
+            self.cached_tokens, self.prompt_scores,
         )  # fmt: skip

@@ -20,6 +20,7 @@ from dokja.engine.batch import Batch, Scheduled
 from dokja.engine.forward import Chunk, Forward
 from dokja.engine.pages import PAGE, pages_for
 from dokja.engine.prefix import Names
+from dokja.engine.scored import piece
 
 
 class Schedule:
@@ -29,6 +30,7 @@ class Schedule:
         """`depth`: the most drafts of a step."""
         self._forward, self._cache, self._batch, self._depth = forward, forward.cache, batch, depth
         self.slots = slots
+        self._piece = min(forward.chunk, piece(forward.spec.vocab))  # of a prompt that is scored
         self.waiting: deque[Scheduled] = deque()
         self.reading: list[Scheduled] = []
         self._rows = list(range(slots - 1, -1, -1))  # free ones, the first to be taken last
@@ -63,7 +65,8 @@ class Schedule:
         request, first = s.request, s.names is None
         if s.key is None:
             s.text = [*request.prompt, *s.tokens]
-            s.key = (tuple(s.text), request.images)
+            # A prompt that is scored is read for itself: what others have read of it left no scores.
+            s.key = (tuple(s.text), request.images, s.order if s.unscored else None)
         if (leader := self._leaders.get(s.key)) is not None:
             if not self._fits(1):
                 return False
@@ -75,12 +78,14 @@ class Schedule:
             image_token, merge = (vision.image_token, vision.merge) if vision else (-1, 1)
             s.names = Names(self._cache.mtp is not None, request.images, image_token, merge)
         row, names = self._rows.pop(), s.names.of(s.text, (len(s.text) - 1) // PAGE)
-        s.told = self._cache.adopt(row, names)
+        s.told = 0 if s.unscored else self._cache.adopt(row, names)
         if not self._fits(self._pages(s) - s.told):
             self._cache.release(row)
             self._rows.append(row)
             return False
         s.row, s.state, s.at = row, "reading", s.told * PAGE
+        if s.unscored:
+            s.prompt_scores = []  # of a reading that was broken off
         s.sight = self._forward.sight(s.text, request.images, s.at)
         self.reading.append(s)
         self._leaders[s.key] = s
@@ -111,7 +116,8 @@ class Schedule:
         """What to read next of each text, in order of arrival: `tokens` of all at most."""
         made: list[tuple[Scheduled, Chunk]] = []
         for s in self.reading.copy():
-            stop = min(s.at + self._forward.chunk, len(s.text), s.at + tokens)
+            chunk = self._piece if s.unscored else self._forward.chunk
+            stop = min(s.at + chunk, len(s.text), s.at + tokens)
             if stop > s.at and s.state == "reading" and self._cover(s, stop):
                 made.append((s, Chunk(s.row, s.text, s.at, stop, s.sight)))
                 tokens -= stop - s.at

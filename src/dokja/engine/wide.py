@@ -31,7 +31,7 @@ _ROWS = 256  # most rows of one call: what a step remembers of a row is some ten
 class _Layer(ctypes.Structure):
     _fields_ = [
         *((n, Matrix) for n in ("qkv", "out", "up", "down")),
-        *((n, ctypes.c_void_p) for n in ("q_norm", "k_norm", "attn_norm", "ffn_norm", "kv", "table")),
+        *((n, ctypes.c_void_p) for n in ("q_norm", "k_norm", "attn_norm", "ffn_norm", "qkv_bias", "kv", "table")),
         *((n, ctypes.c_int64) for n in ("table_ld", "kv_heads", "head_dim", "window", "rope")),
         ("clamp", ctypes.c_float),
     ]
@@ -76,8 +76,8 @@ class Wide:
             return
         rows = []
         for i, (spec, cache) in enumerate(zip(s.layer_specs, self._cache.layers, strict=True)):
-            matrices, gains = w.layer(i)
-            where, heads = pointers(*gains, cache.kv, cache.table), (s.kv_heads, s.head_dim)
+            matrices, vectors = w.layer(i)
+            where, heads = pointers(*vectors, cache.kv, cache.table), (s.kv_heads, s.head_dim)
             rows.append(
                 _Layer(*matrices, *where, cache.table.stride(0), *heads, spec.window or 0, spec.rope, spec.clamp)
             )

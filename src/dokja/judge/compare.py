@@ -149,7 +149,7 @@ def read_side(path: str | Path, name: str | None = None, facts: Mapping[str, Map
     if (folder / SUMMARY).exists():
         try:
             settings = json.loads((folder / SUMMARY).read_text(encoding="utf-8")).get("settings", {})
-            known = {k: settings[k] for k in ("parameters", "active_parameters") if settings.get(k) is not None}
+            known = {k: settings[k] for k in FACTS if settings.get(k) is not None}
         except (ValueError, AttributeError) as err:
             raise DataError(f"{folder / SUMMARY} is damaged ({err}). Run the same `dokja judge` again.") from err
     for key, value in (facts or {}).get(called, {}).items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -32,11 +32,41 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens: read, written, and of the written ones those before the thought was closed."""
+    """Tokens: read, written, of the written ones those before the thought was closed, of those read the ones that an
+    endpoint knew already."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Times:
+    """One answer of an endpoint: seconds of the request that brought it, and how many were sent. Streamed, also when
+    its first and its last part came, and the tokens of the first."""
+
+    seconds: float
+    tries: int = 1
+    first_token: float | None = None
+    last_token: float | None = None
+    first_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class JudgeWords:
+    """What a judging model was asked about an answer, and what it said."""
+
+    model: str
+    prompt: str
+    said: str
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> JudgeWords:
+        """Read a record's `judge`."""
+        return cls(**{**raw, "usage": Usage(**raw["usage"])})
 
 
 @dataclass(frozen=True)
@@ -50,6 +80,10 @@ class Sampling:
     budget: int | None
     top_k: int = 0
     weights: str = "fp32"
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +120,12 @@ class Record:
     usage: Usage = field(default_factory=Usage)
     images: tuple[str, ...] = ()
     """SHA-256 of every image of the prompt, as `tasks.splits.image_sha256` has it."""
+    endpoint: str = ""
+    """Name of the endpoint that answered; then `model` is its address and its name for the model."""
+    times: Times | None = None
+    judge: JudgeWords | None = None
+    dialogue: dict[str, Any] | None = None
+    """Of an agent's task: every turn, how it ended, the parts of the reward, the simulated user; see `agents`."""
 
     @property
     def key(self) -> Key:
@@ -94,7 +134,7 @@ class Record:
 
     def to_line(self) -> str:
         """The record as one line of JSON, newline included."""
-        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+        return json.dumps(vars(self), ensure_ascii=False, default=vars) + "\n"
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Record:
@@ -104,6 +144,8 @@ class Record:
         values["images"] = tuple(raw.get("images", ()))
         values["usage"] = Usage(**raw.get("usage", {}))
         values["sampling"] = Sampling(**raw["sampling"])
+        values["times"] = Times(**raw["times"]) if raw.get("times") else None
+        values["judge"] = JudgeWords.from_dict(raw["judge"]) if raw.get("judge") else None
         return cls(**values)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dokja.errors import ConfigError
 from dokja.ledger.hashing import sha256_json
+from dokja.tasks.packs.definition import Definition
 from dokja.tasks.packs.load import load_pack
 from dokja.tasks.problem import Problem
 from dokja.tasks.registry import TASKS, get_tasks
@@ -16,10 +17,11 @@ from dokja.tasks.splits import eval_set, image_sha256
 
 @dataclass(frozen=True)
 class Suite:
-    """Problems in a fixed order and the hash of what they ask."""
+    """Problems in a fixed order, the hash of what they ask, and the packs they are of."""
 
     problems: tuple[Problem, ...]
     sha256: str
+    definitions: tuple[Definition, ...] = ()
 
     @property
     def short(self) -> str:
@@ -50,8 +52,9 @@ def pack_suite(
     """The problems of benchmark packs, in their order; the arguments and errors of `tasks.packs.load.load_pack`."""
     if not names:
         raise ConfigError("No benchmark was named. Name one, such as core-ko-en.")
-    problems = tuple(p for name in names for p in load_pack(name, data, limit, tuple(languages), images).problems)
-    return Suite(problems, suite_hash(problems))
+    packs = [load_pack(name, data, limit, tuple(languages), images) for name in names]
+    problems = tuple(p for pack in packs for p in pack.problems)
+    return Suite(problems, suite_hash(problems), tuple(pack.definition for pack in packs))
 
 
 def suite_hash(problems: Sequence[Problem]) -> str:

@@ -15,7 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dokja.judge.endpoint.description import Prices
 from dokja.judge.records import Record
+from dokja.judge.speed import Speed
+from dokja.judge.spent import speed_of
 from dokja.judge.stats import Estimate, difference, mean_over_problems, paired_difference, pass_at_k, pass_hat_k
 from dokja.judge.votes import cons_at_k, votes_of
 from dokja.ledger.atomic import write_atomic
@@ -29,6 +32,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "cell": ("task", "language", "mode"),
     "level": ("task", "level", "mode"),
 }
+
+_FAULTS = ("truncated", "unparseable", "refused", "grader_failed")
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,14 @@ class Row:
     wrong_mode: int
     thought_tokens: float
     completion_tokens: float
+    """of an answer, thought included, as are the means above and below"""
+    prompt_tokens: float
+    seconds: float
+    """of the request that brought an answer; NaN where no endpoint was asked"""
+    cost: float
+    """of all these answers, judging models aside; NaN without prices"""
+    speed: Speed | None
+    """where answers were streamed"""
 
 
 @dataclass(frozen=True)
@@ -86,15 +99,19 @@ class Summary:
 
 
 def summarise(
-    records: Sequence[Record], needs_steps: Collection[str] = (), settings: Mapping[str, Any] | None = None
+    records: Sequence[Record],
+    needs_steps: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    prices: Prices | None = None,
 ) -> Summary:
-    """Count `records` of one model and suite; `needs_steps` names the families of the gap. ValueError if empty."""
+    """Count `records` of one model and suite; `needs_steps` names the families of the gap, `prices` are the endpoint's.
+    ValueError if empty."""
     if not records:
         raise ValueError("there are no records to summarise")
     first = records[0]
     return Summary(
         headline=headline(records, needs_steps),
-        rows={name: rows_by(records, fields) for name, fields in GROUPS.items()},
+        rows={name: rows_by(records, fields, prices) for name, fields in GROUPS.items()},
         model=first.model,
         model_sha256=first.model_sha256,
         template_sha256=first.template_sha256,
@@ -126,12 +143,12 @@ def headline(records: Sequence[Record], needs_steps: Collection[str]) -> Headlin
     )
 
 
-def rows_by(records: Iterable[Record], fields: Sequence[str]) -> list[Row]:
+def rows_by(records: Iterable[Record], fields: Sequence[str], prices: Prices | None = None) -> list[Row]:
     """One row for each combination of `fields` that occurs, in the order of its first record."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(tuple(getattr(record, f) for f in fields), []).append(record)
-    return [_row(dict(zip(fields, values, strict=True)), group) for values, group in groups.items()]
+    return [_row(dict(zip(fields, values, strict=True)), group, prices) for values, group in groups.items()]
 
 
 def write_summary(folder: str | Path, summary: Summary) -> Path:
@@ -143,7 +160,8 @@ def write_summary(folder: str | Path, summary: Summary) -> Path:
 
 
 def print_table(summary: Summary, console: Console | None = None) -> None:
-    """Print the headline, then pass@1 by family, language and mode with 95 % intervals."""
+    """Print pass@1 by family, language and mode with 95 % intervals, beside it the answers that could not be graded on
+    their merits, and the headline."""
     console = console or Console()
     languages = list(dict.fromkeys(r.language for r in summary.rows["language"]))
     columns = [
@@ -155,11 +173,16 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
     table.add_column("family")
     for language, mode in columns:
         table.add_column(f"{language} {mode}", justify="right", no_wrap=True)
+    faults = [name for name in _FAULTS if any(getattr(r, name) for r in summary.rows["overall"])]
+    for fault in faults:
+        table.add_column(fault.replace("_", " "), justify="right")
     rows = {(r.task, r.language, r.mode): r for r in (*summary.rows["cell"], *summary.rows["language"])}
 
     def add(name: str, task: str | None, style: str = "") -> None:
         cells = [_cell(rows[key].score) if (key := (task, *column)) in rows else "–" for column in columns]
-        table.add_row(escape(name), *cells, style=style)
+        mine = [r for r in summary.rows["task" if task else "overall"] if r.task == task]
+        counts = [str(sum(getattr(r, fault) for r in mine)) for fault in faults]
+        table.add_row(escape(name), *cells, *counts, style=style)
 
     for task in dict.fromkeys(r.task or "" for r in summary.rows["task"]):
         add(task, task)
@@ -186,13 +209,15 @@ def headline_sentence(head: Headline) -> str:
     return "; ".join(parts) + "."
 
 
-def _row(fields: dict[str, Any], records: list[Record]) -> Row:
+def _row(fields: dict[str, Any], records: list[Record], prices: Prices | None) -> Row:
     scores = list(_scores(records).values())
     counts = [(len(s), sum(x == 1.0 for x in s)) for s in scores]
     ks = _powers(min(n for n, _ in counts))
     by_problem: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         by_problem.setdefault((record.task, record.problem_id), []).append(record)
+    used = [r.usage for r in records]
+    timed = [r.times.seconds for r in records if r.times]
     ballots = [votes_of(answers) for answers in by_problem.values()]
 
     def mean_of(formula: Callable[[int, int, int], float]) -> dict[int, float]:
@@ -217,6 +242,12 @@ def _row(fields: dict[str, Any], records: list[Record]) -> Row:
         wrong_mode=sum(r.wrong_mode for r in records),
         thought_tokens=fmean(r.usage.reasoning_tokens for r in records),
         completion_tokens=fmean(r.usage.completion_tokens for r in records),
+        prompt_tokens=fmean(r.usage.prompt_tokens for r in records),
+        seconds=fmean(timed) if timed else math.nan,
+        cost=math.fsum(prices.of(u.prompt_tokens, u.completion_tokens, u.cached_tokens) for u in used)
+        if prices
+        else math.nan,
+        speed=speed_of(records),
     )
 
 
@@ -247,8 +278,7 @@ def _cell(e: Estimate) -> str:
 
 def _faults(rows: Sequence[Row]) -> str:
     """Counts that explain a low score, only those which occur; the wrong mode is in the headline already."""
-    names = ("truncated", "unparseable", "refused", "grader_failed", "forced")
-    found = {name: sum(getattr(r, name) for r in rows) for name in names}
+    found = {name: sum(getattr(r, name) for r in rows) for name in (*_FAULTS, "forced")}
     return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in found.items() if n)
 
 

@@ -53,6 +53,8 @@ class Block(nn.Module):
         """Low-rank pairs by the name of their matrix, while they are trained (`train.lora`)."""
         d, a, g = spec.width, spec.attn_width, spec.kv_heads * spec.head_dim
         self.qkv_weight = nn.Parameter(torch.empty(a + 2 * g, d))
+        if spec.qkv_bias:
+            self.qkv_bias = nn.Parameter(torch.empty(a + 2 * g))
         self.out_weight = nn.Parameter(torch.empty(d, a))
         if layer.experts:
             self.moe = Moe(spec, layer.clamp)
@@ -75,7 +77,10 @@ class Block(nn.Module):
         s = self.spec
         if s.norm == "pre":
             x = rms_norm(x, self.attn_norm, s.norm_eps)
-        qkv = self.times(x, "qkv_weight").unflatten(-1, (s.heads + 2 * s.kv_heads, s.head_dim))
+        qkv = self.times(x, "qkv_weight")
+        if s.qkv_bias:
+            qkv = qkv + self.qkv_bias.to(x.dtype)
+        qkv = qkv.unflatten(-1, (s.heads + 2 * s.kv_heads, s.head_dim))
         q, k, v = qkv.split([s.heads, s.kv_heads, s.kv_heads], dim=-2)
         if s.qk_norm:
             q, k = rms_norm(q, self.q_norm, s.norm_eps), rms_norm(k, self.k_norm, s.norm_eps)
@@ -105,6 +110,8 @@ class Block(nn.Module):
         s = self.spec
         post = s.norm == "post"
         self.qkv_weight.normal_(0.0, s.width**-0.5, generator=gen)
+        if s.qkv_bias:
+            self.qkv_bias.zero_()
         if not self.layer.experts:
             self.up_weight.normal_(0.0, s.width**-0.5, generator=gen)
         self.out_weight.normal_(0.0, s.attn_width**-0.5 if post else 0.0, generator=gen)

@@ -12,6 +12,7 @@ fp32; parameters are fp32 masters while training.
 |------------------------|----------------|------------------------------------------|
 | embed                  | [V, D]         | normal, std 1 (post norm) or 0.02 (pre)  |
 | layers.i.qkv_weight    | [(H+2G)K, D]   | normal, std D^-1/2                       |
+| layers.i.qkv_bias      | [(H+2G)K]      | zero; only where the spec asks for it    |
 | layers.i.out_weight    | [D, HK]        | normal, std (HK)^-1/2; zero with pre norm|
 | layers.i.up_weight     | [2F or F, D]   | normal, std D^-1/2                       |
 | layers.i.down_weight   | [D, F]         | normal, std F^-1/2; zero with pre norm   |

@@ -155,6 +155,7 @@ class ModelSpec:
     EXAONE 4.0, arXiv 2507.11407 section 2.1), "all" rotates everywhere.
     norm: "post" is EXAONE 4.0's QK-Reorder-Norm, h = x + norm(f(x)); "pre" is h = x + f(norm(x)).
     clamp: limit of SwiGLU by layer, 0 = none; empty = none anywhere. gate is cut from above, up from both sides.
+    qkv_bias: queries, keys and values have biases (Qwen2, arXiv 2407.10671 section 2.2.1).
     """
 
     vocab: int
@@ -179,6 +180,7 @@ class ModelSpec:
     moe: MoeSpec | None = None
     mtp: MtpSpec | None = None
     vision: VisionSpec | None = None
+    qkv_bias: bool = False
 
     def __post_init__(self) -> None:
         if set(self.pattern) - set("LG") or not self.pattern:
@@ -233,14 +235,20 @@ class ModelSpec:
         return self.heads * self.head_dim
 
     @property
+    def qkv_width(self) -> int:
+        """Features of all queries, keys and values together."""
+        return (self.heads + 2 * self.kv_heads) * self.head_dim
+
+    @property
     def gated(self) -> int:
         """Matrices that read the stream in a feed-forward: gate and up, or up alone."""
         return 2 if self.activation == "swiglu" else 1
 
     def layer_params(self, experts: bool = False, active: bool = False) -> int:
-        """Parameters of one layer, norms included; `active`: of the experts, those that one token meets."""
+        """Parameters of one layer, norms and biases included; `active`: of the experts, those that one token meets."""
         q_o = 2 * self.width * self.attn_width
         k_v = 2 * self.width * self.kv_heads * self.head_dim
+        bias = self.qkv_width if self.qkv_bias else 0
         norms = 2 * self.width + (2 * self.head_dim if self.qk_norm else 0)
         if experts and self.moe:
             m = self.moe
@@ -248,7 +256,7 @@ class ModelSpec:
             ffn = 3 * self.width * m.ffn * networks + m.experts * (self.width + 1)
         else:
             ffn = (self.gated + 1) * self.width * self.ffn
-        return q_o + k_v + ffn + norms
+        return q_o + k_v + bias + ffn + norms
 
     @property
     def mtp_params(self) -> int:
@@ -306,8 +314,12 @@ class ModelSpec:
     # --- to and from plain data -------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as it is stored in checkpoints."""
-        return asdict(self)
+        """Plain data, as it is stored in checkpoints. `qkv_bias` stands there only where it is set: what was hashed
+        before there was such a thing keeps its hash."""
+        data = asdict(self)
+        if not self.qkv_bias:
+            del data["qkv_bias"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -5,6 +5,7 @@
 | post norm, QK-norm, every layer global with RoPE             | exaone4            |
 | the same, LLLG over exactly 64 layers, RoPE on local ones    | exaone4            |
 | pre norm, no QK-norm, every layer global with RoPE (3.5)     | exaone             |
+| the same with biases on q, k and v, unstretched (Qwen2)      | qwen2              |
 | pre norm, QK-norm, every layer global with RoPE, unstretched | qwen3              |
 
 llama.cpp reads what it does not understand without a word: local layers of `exaone4` are switched on by the number 64,
@@ -16,31 +17,22 @@ run it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from dokja.errors import ConfigError
+from dokja.model.families.gguf_config import HYBRID_LAYERS, gguf_places
 from dokja.model.spec import ModelSpec
 from dokja.proof.gguf_vocab import Vocabulary, read_vocabulary
 from dokja.proof.licence import UNKNOWN, read_licence
 
 Kind = Literal["f32", "f16", "bf16", "q8_0"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_HYBRID_LAYERS = 64
 _ELSEWHERE = "Serve the release folder itself, which transformers and vLLM read as it is"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A tensor of the file: rows of one of our parameters, all where `rows` is None."""
-
-    name: str
-    ours: str
-    rows: slice | None = None
 
 
 def architecture(spec: ModelSpec) -> str:
@@ -55,6 +47,8 @@ def architecture(spec: ModelSpec) -> str:
         raise _refuse("model.clamp, and would leave the limits of SwiGLU out without a word", f"{_ELSEWHERE}.")
     if isinstance(spec.window, tuple) and len({w for w in spec.window if w}) > 1:
         raise _refuse("windows that differ by layer, and would take one for all without a word", f"{_ELSEWHERE}.")
+    if spec.qkv_bias and (spec.norm == "post" or spec.qk_norm):
+        raise _refuse("biases on queries, keys and values with post norm or QK-norm", f"{_ELSEWHERE}.")
     if "L" in spec.layer_pattern:
         return _hybrid(spec)
     if spec.rope != "all":
@@ -65,29 +59,31 @@ def architecture(spec: ModelSpec) -> str:
     if spec.norm == "post":
         if not spec.qk_norm:
             raise _refuse("post norm without QK-norm", f"{_ELSEWHERE}, or set model.qk_norm = true and train again.")
-        if spec.layers == _HYBRID_LAYERS:
+        if spec.layers == HYBRID_LAYERS:
             raise _refuse(
                 "an exaone4 of 64 layers that are all global, and would make three of four local without a word",
                 f"{_ELSEWHERE}.",
             )
         return _square(spec)
-    if not spec.qk_norm:
+    if not spec.qk_norm and not spec.qkv_bias:
         return "exaone"
+    arch = "qwen2" if spec.qkv_bias else "qwen3"
     if spec.rope_scaling:
         raise _refuse(
-            "pre norm with QK-norm and stretched RoPE: its qwen3 has no place for the stretching",
+            f"pre norm with {'biases' if spec.qkv_bias else 'QK-norm'} and stretched RoPE: its {arch} has no place for "
+            "the stretching",
             f"{_ELSEWHERE}.",
         )
-    return "qwen3"
+    return arch
 
 
 def _hybrid(spec: ModelSpec) -> str:
     if spec.norm != "post" or not spec.qk_norm:
         raise _refuse("local layers with pre norm and a dense feed-forward", f"{_ELSEWHERE}.")
-    whole = spec.layers == _HYBRID_LAYERS and spec.layer_pattern == "LLLG" * (_HYBRID_LAYERS // 4)
+    whole = spec.layers == HYBRID_LAYERS and spec.layer_pattern == "LLLG" * (HYBRID_LAYERS // 4)
     if not whole or spec.rope != "local":
         raise _refuse(
-            f"{spec.layers} layers of which some are local: it knows LLLG over exactly {_HYBRID_LAYERS} layers with "
+            f"{spec.layers} layers of which some are local: it knows LLLG over exactly {HYBRID_LAYERS} layers with "
             "RoPE on the local ones, and would compute all of these as global ones without a word",
             f"{_ELSEWHERE}, or set model.pattern = 'G' and model.rope = 'all' and train again.",
         )
@@ -137,6 +133,8 @@ def write(
     licence: str,
 ) -> None:
     """Writes the file whatever the shape; `architecture` says where that is right. `read` gives our parameters."""
+    from dokja.model.families.weights import on_meta, part
+
     gguf = _package()
     types = {k: getattr(gguf.GGMLQuantizationType, k.upper()) for k in KINDS}
     partial = target.with_name(target.name + ".partial")
@@ -147,17 +145,15 @@ def write(
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     vocabulary.write(writer)
 
-    entries = list(tensors(spec))
-    shapes = _shapes(spec)
+    entries = list(gguf_places(spec))
+    empty = dict(on_meta(spec).named_parameters())
     chosen = []
     for entry in entries:
-        shape = list(shapes[entry.ours])
-        if entry.rows is not None:
-            shape[0] = entry.rows.stop - entry.rows.start
+        shape = list(part(empty[entry.ours], entry).shape)
         one = "f32" if len(shape) == 1 else "f16" if kind == "q8_0" and shape[-1] % 32 else kind
         block, size = gguf.GGML_QUANT_SIZES[types[one]]
         bytes_ = math.prod(shape) // block * size
-        writer.add_tensor_info(entry.name, shape, np.dtype(np.float32), bytes_, raw_dtype=types[one])
+        writer.add_tensor_info(entry.theirs, shape, np.dtype(np.float32), bytes_, raw_dtype=types[one])
         chosen.append(types[one])
     factors = rope_factors(spec)
     if factors is not None:
@@ -167,8 +163,7 @@ def write(
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for entry, one in zip(entries, chosen, strict=True):
-            values = read(entry.ours)
-            values = (values if entry.rows is None else values[entry.rows]).float().contiguous().numpy()
+            values = part(read(entry.ours), entry).float().contiguous().numpy()
             writer.write_tensor_data(gguf.quants.quantize(values, one))
         if factors is not None:
             writer.write_tensor_data(factors)
@@ -176,31 +171,6 @@ def write(
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def tensors(spec: ModelSpec) -> Iterator[Entry]:
-    """Every tensor of the file but RoPE's factors, in order; a tied output matrix has none."""
-    yield Entry("token_embd.weight", "embed")
-    before, after = ("post_attention_norm", "post_ffw_norm") if spec.norm == "post" else ("attn_norm", "ffn_norm")
-    queries, keys = spec.attn_width, spec.kv_heads * spec.head_dim
-    for i in range(spec.layers):
-        there, here = f"blk.{i}", f"layers.{i}"
-        row = 0
-        for part, count in (("q", queries), ("k", keys), ("v", keys)):
-            yield Entry(f"{there}.attn_{part}.weight", f"{here}.qkv_weight", slice(row, row + count))
-            row += count
-        yield Entry(f"{there}.attn_output.weight", f"{here}.out_weight")
-        if spec.qk_norm:
-            yield Entry(f"{there}.attn_q_norm.weight", f"{here}.q_norm")
-            yield Entry(f"{there}.attn_k_norm.weight", f"{here}.k_norm")
-        yield Entry(f"{there}.{before}.weight", f"{here}.attn_norm")
-        yield Entry(f"{there}.ffn_gate.weight", f"{here}.up_weight", slice(0, spec.ffn))
-        yield Entry(f"{there}.ffn_up.weight", f"{here}.up_weight", slice(spec.ffn, 2 * spec.ffn))
-        yield Entry(f"{there}.ffn_down.weight", f"{here}.down_weight")
-        yield Entry(f"{there}.{after}.weight", f"{here}.ffn_norm")
-    yield Entry("output_norm.weight", "norm")
-    if not spec.tied:
-        yield Entry("output.weight", "head")
 
 
 def rope_factors(spec: ModelSpec) -> np.ndarray | None:
@@ -211,12 +181,6 @@ def rope_factors(spec: ModelSpec) -> np.ndarray | None:
 
     factors: np.ndarray = (frequencies(replace(spec, rope_scaling=None)) / frequencies(spec)).numpy()
     return factors
-
-
-def _shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    from dokja.model.families.weights import on_meta
-
-    return {name: tuple(p.shape) for name, p in on_meta(spec).named_parameters()}
 
 
 def _metadata(writer: Any, spec: ModelSpec, name: str, licence: str) -> None:

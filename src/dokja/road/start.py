@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,12 @@ def look(init: str, written: Mapping[str, Any]) -> Imported:
     folder = checkpoint(init)
     opened = open_checkpoint(folder)
     spec = opened.spec
-    found = asdict(spec)
+    if spec.qkv_bias:
+        raise ConfigError(
+            f"{folder} is a model with biases on queries, keys and values (Qwen2), which recipes cannot say. dokja "
+            "chats with it, serves and judges it; to train, start from a model without them."
+        )
+    found = spec.to_dict()
     for key, value in written.items():
         if key == "context":  # changes no weight, and longer rows are what [context] is for
             continue

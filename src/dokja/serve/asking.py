@@ -55,6 +55,8 @@ class Ask:
     logit_bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int | None = None
     """None wants no logprobs, 0 those of the tokens alone."""
+    echo: bool = False
+    """The prompt stands before the answer, scored where the answer is; 0 `max_tokens` want the prompt alone."""
     schema: Mapping[str, Any] | None = None
     """JSON schema that the content has to match."""
 
@@ -156,13 +158,14 @@ def _request(ask: Ask, facts: Facts, name: str, prompt: list[int], most_tokens: 
     return Request(
         name,
         prompt,
-        min(n for n in (ask.max_tokens, most_tokens, room) if n is not None),
+        max(1, min(n for n in (ask.max_tokens, most_tokens, room) if n is not None)),
         **{**recommended, **ask.draws},
         seed=secrets.randbits(62) if ask.seed is None else ask.seed % (1 << 63),
         stop=facts.stops,
         stop_text=ask.stop,
         logit_bias=ask.logit_bias,
         top_logprobs=ask.top_logprobs or 0,
+        prompt_logprobs=ask.top_logprobs if ask.echo else None,
     )
 
 

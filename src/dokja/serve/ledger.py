@@ -3,8 +3,10 @@
 | table  | one row per          | written                                                                  |
 |--------|----------------------|--------------------------------------------------------------------------|
 | keys   | key                  | by `dokja keys`; the secret itself is never stored, only its SHA-256      |
-| usage  | request that writes  | when it is admitted, and again at its end: a killed server loses no row   |
+| usage  | request that writes  | when it is admitted, every few seconds, and before its end is told         |
 | prices | model                | by `dokja keys price`                                                    |
+
+A killed server loses no row; of requests that it was at work on, the last few seconds' tokens are not counted.
 
 A secret has 256 random bits, so a fast hash without salt tells nothing about it.
 """
@@ -14,19 +16,20 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from dokja.errors import ConfigError, DataError
+from dokja.errors import ConfigError
 from dokja.serve.reading import Usage
+from dokja.serve.versions import Versions, bring_up, table_of_version
 
-_VERSION = 1
+Outcome = Literal["finished", "left", "failed"]
+"""How a request ended: as it should, because the client went, or with an error."""
 _META = sa.MetaData()
-_schema = sa.Table("dokja_schema", _META, sa.Column("version", sa.Integer, primary_key=True))
 _keys = sa.Table(
     "keys",
     _META,
@@ -53,6 +56,7 @@ _usage = sa.Table(
     sa.Column("completion", sa.Integer, nullable=False),
     sa.Column("reasoning", sa.Integer, nullable=False),
     sa.Column("ended", sa.Float),
+    sa.Column("outcome", sa.String(16)),
     sa.Index("usage_key_at", "key", "at"),
 )
 _prices = sa.Table(
@@ -63,6 +67,14 @@ _prices = sa.Table(
     sa.Column("cached", sa.Float, nullable=False),
     sa.Column("completion", sa.Float, nullable=False),
 )
+
+
+def _outcomes(db: sa.Connection) -> None:
+    """Version 2: how a request ended. What is known of older ones is that they did."""
+    db.exec_driver_sql("ALTER TABLE usage ADD COLUMN outcome VARCHAR(16)")
+
+
+_VERSIONS = Versions(_META, table_of_version("dokja_schema", _META), (_outcomes,))
 QUOTAS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
 _WINDOWS = {"minute": 60.0, "day": 86_400.0}
 
@@ -93,23 +105,17 @@ class Ledger:
     """The database. Its methods wait for it: call them from a thread."""
 
     def __init__(self, place: str) -> None:
-        """`place`: a file, or an SQLAlchemy URL. Raises ConfigError where it cannot be opened, DataError where it is
-        something else."""
+        """`place`: a file, or an SQLAlchemy URL. Raises ConfigError where it cannot be opened, DataError where a
+        newer dokja made it."""
         url = place if "://" in place else f"sqlite:///{Path(place).expanduser()}"
         try:
             self._engine = sa.create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune)
-            _META.create_all(self._engine)
-            with self._engine.begin() as db:
-                versions = list(db.execute(sa.select(_schema.c.version)).scalars())
-                if not versions:
-                    db.execute(_schema.insert().values(version=_VERSION))
+            bring_up(self._engine, _VERSIONS, place)
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             first = str(error).splitlines()[0]
             raise ConfigError(f"The database {place} cannot be opened ({first}). Check the path or URL.") from error
-        if versions not in ([], [_VERSION]):
-            raise DataError(f"{place} was made by another version of dokja. Use that one, or another file.")
 
     # --- keys -------------------------------------------------------------------------------------------------------
 
@@ -168,12 +174,18 @@ class Ledger:
         (number,) = done.inserted_primary_key or (0,)
         return int(number)
 
-    def end(self, number: int, usage: Usage) -> None:
-        """The request is over, finished or not."""
-        took = {"prompt": usage.prompt, "cached": usage.cached, "completion": usage.completion}
+    def end(self, number: int, usage: Usage, outcome: Outcome = "finished") -> None:
+        """The request is over."""
         with self._engine.begin() as db:
             change = _usage.update().where(_usage.c.id == number)
-            db.execute(change.values(**took, reasoning=usage.reasoning, ended=time.time()))
+            db.execute(change.values(**asdict(usage), ended=time.time(), outcome=outcome))
+
+    def tell(self, running: Mapping[int, Usage]) -> None:
+        """What requests have taken so far that are not over, by the numbers of their rows."""
+        with self._engine.begin() as db:
+            for number, usage in running.items():
+                open_row = (_usage.c.id == number) & _usage.c.ended.is_(None)
+                db.execute(_usage.update().where(open_row).values(**asdict(usage)))
 
     def price(self, model: str, prompt: float, completion: float, cached: float | None = None) -> None:
         """What a million tokens of this model cost; cached ones as much as others where nothing is said."""

@@ -23,8 +23,10 @@ class Note:
     facts: dict[str, Any] = field(default_factory=dict)
     key: str | None = None
 
-    def write(self) -> None:
+    def write(self, level: int = logging.INFO) -> None:
         """The request is over."""
+        if not _log.isEnabledFor(level):
+            return
         line = {
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "method": self.method,
@@ -34,7 +36,7 @@ class Note:
             **({"key": self.key} if self.key else {}),
             **self.facts,
         }
-        _log.info(json.dumps(line, ensure_ascii=True, default=str))
+        _log.log(level, json.dumps(line, ensure_ascii=True, default=str))
 
 
 def start_log() -> None:

@@ -31,7 +31,8 @@ class Scored:
     """A token of the content and what the model thought of it."""
 
     token: int
-    logprob: float
+    logprob: float | None
+    """None for the first token of a prompt, which nothing foretells."""
     top: Top
 
 
@@ -59,7 +60,7 @@ class Usage:
 
 class Reader:
     """Reads one answer. `thinking`: the prompt ended in an open thought; `tools`: those that it may call;
-    `raw`: it has no chat format."""
+    `raw`: it has no chat format; `echo`: tokens of the prompt that stand before it, alone with `only_echo`."""
 
     def __init__(
         self,
@@ -72,6 +73,8 @@ class Reader:
         scores: bool = False,
         usage: Usage | None = None,
         raw: bool = False,
+        echo: Sequence[int] | None = None,
+        only_echo: bool = False,
     ) -> None:
         style, tokenizer = facts.style, facts.tokenizer
         self.usage = usage or Usage()
@@ -79,6 +82,7 @@ class Reader:
         """Whether the answer is whole, whatever the engine may still write."""
         self.finish: FinishReason = "stop"
         self.calls = 0
+        self._echo, self._echoes, self._only_echo = echo, echo is not None, only_echo
         self._style, self._tools, self._parallel, self._wants_scores = style, tools, parallel, scores
         self._stops, self._specials = frozenset(facts.stops), frozenset(tokenizer.specials.values())
         self._pieces = tokenizer.stream()
@@ -99,18 +103,33 @@ class Reader:
 
     def feed(self, event: Event) -> list[Part]:
         """The next token -> what became certain by it."""
+        parts = self._echoed(event) if self._echo is not None else []
         if self.over:
-            return []
+            return parts
         self.usage.completion += 1
-        parts: list[Part] = []
         for piece in self._pieces.feed(event.token):
             parts += self.feed_piece(piece)
-        if event.token not in self._stops:
+        if self._echoes and self._wants_scores:  # as many scores as tokens, so that they can be told apart by number
+            self._scores.append(Scored(event.token, event.logprob, event.top))
+        elif event.token not in self._stops:
             if self.thinking:
                 self.usage.reasoning += 1
             elif self._wants_scores and event.token not in self._specials and self._parser.open_call is None:
                 self._scores.append(Scored(event.token, event.logprob, event.top))
         return self._scored(parts)
+
+    def _echoed(self, event: Event) -> list[Part]:
+        """The prompt, which the answer's first event tells the scores of."""
+        prompt, self._echo = self._echo or (), None
+        pieces = [piece for token in prompt for piece in self._pieces.feed(token)]
+        if self._only_echo:
+            pieces += self._pieces.flush()
+            self.over = True
+        scores: tuple[Scored, ...] = ()
+        if self._wants_scores:
+            told = zip(prompt[1:], event.prompt, strict=True)
+            scores = (Scored(prompt[0], None, ()), *(Scored(token, p, top) for token, (p, top) in told))
+        return [Part("content", "".join(p.text for p in pieces if not p.special), scores=scores)]
 
     def feed_piece(self, piece: Piece) -> list[Part]:
         """A piece of the answer, also one that no token was written for."""
@@ -137,7 +156,8 @@ class Reader:
         elif self.calls and (self.over or ending.finish != "length"):
             self.finish = "tool_calls"
         else:
-            self.finish = "length" if ending.finish == "length" and not self.over else "stop"
+            cut = self._only_echo or (ending.finish == "length" and not self.over)
+            self.finish = "length" if cut else "stop"
         if self._scores:
             parts.append(Part("content", scores=self._taken()))
         return parts
@@ -196,7 +216,7 @@ class Reader:
             return parts
         for i in reversed(range(len(parts))):
             if parts[i].kind == "content":
-                parts[i] = Part("content", parts[i].text, scores=self._taken())
+                parts[i] = Part("content", parts[i].text, scores=parts[i].scores + self._taken())
                 break
         return parts
 

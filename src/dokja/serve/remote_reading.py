@@ -162,7 +162,6 @@ class RemoteReader:
             scores = tuple(
                 Scored(self._words.add(token), p, tuple((self._words.add(t), q) for t, q in (top or {}).items()))
                 for token, p, top in zip(told.get("tokens") or (), told.get("token_logprobs") or (), tops, strict=False)
-                if p is not None
             )
         text = choice.get("text") or ""
         return [Part("content", text, scores=scores)] if text or scores else []

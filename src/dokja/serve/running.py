@@ -93,6 +93,7 @@ async def run(
     serving = asyncio.create_task(http.serve([sock]))
     loading = asyncio.create_task(server.models.start())
     told = asyncio.create_task(stopping.wait())
+    telling = asyncio.create_task(server.tell_running())
     try:
         await asyncio.wait({serving, loading, told}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
@@ -103,6 +104,7 @@ async def run(
         server.draining = True
         told.cancel()
         loading.cancel()
+        telling.cancel()
         force = asyncio.create_task(_forced(http))
         await asyncio.wait(
             {asyncio.create_task(server.models.stop(drain_seconds)), force}, return_when=asyncio.FIRST_COMPLETED

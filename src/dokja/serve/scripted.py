@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dokja.engine.api import Completion, Event, Finish, Request
+from dokja.engine.api import Completion, Event, Finish, PromptScore, Request
 from dokja.engine.stops import Watch
 from dokja.errors import DokjaError
 from dokja.text.tokenizer import Tokenizer
@@ -110,7 +110,11 @@ class ScriptedEngine:
         elif not answer.tokens or len(answer.written) >= request.max_tokens:
             finish = "length"
         top = tuple((token + i, LOGPROB - i) for i in range(request.top_logprobs))
-        return Event(request.id, token, LOGPROB, finish, top)
+        prompt: tuple[PromptScore, ...] = ()
+        if request.prompt_logprobs is not None and len(answer.written) == 1:
+            best = request.prompt_logprobs
+            prompt = tuple((LOGPROB, tuple((t + i, LOGPROB - i) for i in range(best))) for t in request.prompt[1:])
+        return Event(request.id, token, LOGPROB, finish, top, prompt)
 
     def abort(self, name: str) -> Completion | None:
         """Forgets a request."""

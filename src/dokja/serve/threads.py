@@ -23,6 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dokja.errors import DataError
+from dokja.serve.versions import Versions, bring_up, table_of_version
 
 _META = sa.MetaData()
 _THREADS = sa.Table(
@@ -49,6 +50,7 @@ _ANSWERS = sa.Table(
     sa.Column("thought_seconds", sa.Float), sa.Column("seconds", sa.Float), sa.Column("thought_tokens", sa.Integer),
     sa.Column("tokens", sa.Integer), sa.Column("created", sa.Float),
 )  # fmt: skip
+_VERSIONS = Versions(_META, table_of_version("dokja_threads", _META))
 _GROWS = frozenset(
     {"reasoning", "content", "finish", "error", "thought_seconds", "seconds", "thought_tokens", "tokens"}
 )
@@ -117,7 +119,7 @@ class Threads:
             self._engine = sa.create_engine(text)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _sqlite)
-            _META.create_all(self._engine)
+            bring_up(self._engine, _VERSIONS, str(place))
         except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
             raise DataError(f"Conversations cannot be kept at {place}: {error}. Name another place.") from error
 

@@ -48,6 +48,8 @@ async def answer(
         scores=ask.top_logprobs is not None,
         usage=usage,
         raw=plan.raw,
+        echo=plan.prompt if ask.echo else None,
+        only_echo=ask.max_tokens == 0,
     )
     reader.usage.prompt = len(plan.request.prompt)
     steps = _Steps(client, reader, until)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import msgpack
 import numpy as np
 
-from dokja.engine.api import Event, Finish, Request
+from dokja.engine.api import Event, Finish, Request, Top
 from dokja.engine.rules import Grammar
 from dokja.text.images import Patches
 
@@ -103,13 +103,19 @@ def request_from_wire(raw: Mapping[str, Any]) -> Request:
 
 def event_to_wire(event: Event) -> list[Any]:
     """An event as a list."""
-    return [event.id, event.token, event.logprob, event.finish, event.top]
+    plain = [event.id, event.token, event.logprob, event.finish, event.top]
+    return [*plain, event.prompt] if event.prompt else plain
 
 
 def event_from_wire(raw: list[Any]) -> Event:
     """The event behind `event_to_wire`'s list."""
-    name, token, logprob, finish, top = raw
-    return Event(name, token, logprob, finish, tuple((i, p) for i, p in top) if top else ())
+    name, token, logprob, finish, top, *more = raw
+    prompt = tuple((p, _top(best)) for p, best in more[0]) if more else ()
+    return Event(name, token, logprob, finish, _top(top) if top else (), prompt)
+
+
+def _top(raw: list[Any]) -> Top:
+    return tuple((token, logprob) for token, logprob in raw)
 
 
 def ending_to_wire(name: str, ending: Ending) -> list[Any]:

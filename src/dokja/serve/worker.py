@@ -1,6 +1,6 @@
 """The engine process: `python -m dokja.serve.worker FD` speaks `serve.wire` over the socket FD until it is closed.
 
-    loop: take what the server says ─► one step of the engine ─► send its tokens, its endings and a beat, all at once
+    loop: take what the server says ─► one step of the engine ─► send tokens, endings and a beat, all at once
 
 It ignores SIGTERM and SIGINT: the server is who finishes what runs, and the end of the connection ends this process,
 also where the server was killed. What goes wrong inside a step ends it too, because nobody knows the engine's state
@@ -23,6 +23,9 @@ from dokja.serve.wire import Ending, Unpacker, ending_to_wire, event_to_wire, pa
 
 TICK = 0.25
 """Seconds between two beats of an idle engine, and between two reports of its figures."""
+REST = 0.01
+"""Seconds between two messages in which answers only grow: a server woken at every short step takes the engine's core.
+The first token of an answer, and its end, are sent at once."""
 
 _SMALL_BYTES = 32 << 20
 """Weights in fp32 that caches hold."""
@@ -43,27 +46,39 @@ class Worker:
     def __init__(self, sock: socket.socket, engine: Steps, unpacker: Unpacker) -> None:
         self._sock, self._engine, self._unpacker = sock, engine, unpacker
         self._at_work: set[str] = set()
+        self._heard: set[str] = set()  # of them, those that have sent a token
+        self._events: list[list[Any]] = []  # not yet sent
         self._beat = 0
-        self._told = 0.0  # when figures were sent last
+        self._sent = self._told = 0.0  # when anything, and when figures were sent last
 
     def run(self) -> None:
         """Serves until the server closes the connection."""
         while self._listen():
             self._beat += 1
-            message: dict[str, Any] = {"beat": self._beat}
-            ended = self._refused
+            ended, first = self._refused, False
             if self._at_work:
                 done: list[Completion] = []
-                message["events"] = [event_to_wire(event) for event in self._engine.step(done)]
+                for event in self._engine.step(done):
+                    self._events.append(event_to_wire(event))
+                    if event.id not in self._heard:
+                        first = True
+                        self._heard.add(event.id)
                 for c in done:
-                    self._at_work.discard(c.id)
+                    self._forget(c.id)
                     ended.append(ending_to_wire(c.id, Ending(c.finish, c.cached_tokens, c.stopped_by, c.forced_at)))
+            now = time.monotonic()
+            if not (ended or first or now - self._sent >= REST):
+                continue
+            message: dict[str, Any] = {"beat": self._beat}
+            if self._events:
+                message["events"], self._events = self._events, []
             if ended:
                 message["ended"] = ended
-            if ended or time.monotonic() - self._told > TICK:
-                self._told = time.monotonic()
+            if ended or now - self._told > TICK:
+                self._told = now
                 message["stats"] = self._engine.stats()
             self._sock.sendall(pack(message))
+            self._sent = now
 
     def _listen(self) -> bool:
         """Does what the server said meanwhile -> whether it is still there. Waits a tick where there is no work."""
@@ -81,7 +96,7 @@ class Worker:
     def _obey(self, message: dict[str, Any]) -> None:
         if "abort" in message:
             self._engine.abort(message["abort"])
-            self._at_work.discard(message["abort"])
+            self._forget(message["abort"])
         elif "submit" in message:
             name = message["submit"]["id"]
             try:
@@ -89,6 +104,10 @@ class Worker:
                 self._at_work.add(name)
             except DokjaError as error:
                 self._refused.append(ending_to_wire(name, Ending("error", message=str(error), trouble="refused")))
+
+    def _forget(self, name: str) -> None:
+        self._at_work.discard(name)
+        self._heard.discard(name)
 
 
 def leave_room(spec: dict[str, Any]) -> None:

@@ -8,20 +8,22 @@
 | `[|endofturn|]`           | `<think>`                                                  | exaone4    |
 | `[|endofturn|]`           | `<thought>`, as a token or in the template                 | deep       |
 | `[|endofturn|]`           | otherwise                                                  | exaone3.5  |
+| `<|im_end|>`              | a template that writes the same (`text.probe`)             | qwen2.5, qwen2.5-coder |
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dokja.errors import DataError
 from dokja.text import chat
 from dokja.text.chat import BOS, END, IMAGE, MODES, SPECIALS, THINK, THINK_END, Message, Segment
-from dokja.text.official import deep, exaone4, k, k2
+from dokja.text.official import chatml, deep, exaone4, k, k2
 from dokja.text.parse import StreamParser
+from dokja.text.probe import difference
 from dokja.text.style import Parser, Style, Tools
 from dokja.text.template import JINJA_SHA256
 from dokja.text.tokenizer import Tokenizer
@@ -52,7 +54,9 @@ DOKJA = Style(
     template_sha256=JINJA_SHA256,
 )
 """Our own format: `text.chat` and `text.parse`."""
-STYLES: dict[str, Style] = {s.name: s for s in (DOKJA, deep.EXAONE_3, deep.DEEP, exaone4.EXAONE_4, k.K, k2.K2)}
+STYLES: dict[str, Style] = {
+    s.name: s for s in (DOKJA, deep.EXAONE_3, deep.DEEP, exaone4.EXAONE_4, k.K, k2.K2, *chatml.ALL)
+}
 
 
 def style_of(folder: str | Path, tokenizer: Tokenizer | None = None) -> Style:
@@ -62,8 +66,14 @@ def style_of(folder: str | Path, tokenizer: Tokenizer | None = None) -> Style:
     """
     folder = Path(folder)
     specials = (tokenizer or Tokenizer.load(folder, imported=True)).specials
-    template = read_template(folder) or ""
-    config = _read_json(folder / "config.json")
+    return style_behind(specials, read_template(folder), _read_json(folder / "config.json"), folder)
+
+
+def style_behind(
+    specials: Collection[str], template: str | None, config: Mapping[str, Any], where: str | Path
+) -> Style:
+    """`style_of` a model with these special tokens, chat template and config.json, which lies at `where`."""
+    template = template or ""
     if BOS in specials and END in specials:
         return DOKJA
     if k.TURN_END in specials:
@@ -73,9 +83,26 @@ def style_of(folder: str | Path, tokenizer: Tokenizer | None = None) -> Style:
         if THINK in specials or (not template and config.get("model_type") == "exaone4"):
             return exaone4.EXAONE_4
         return deep.DEEP if deep.THOUGHT in specials or deep.THOUGHT in template else deep.EXAONE_3
+    if chatml.TURN in specials and chatml.TURN_END in specials:
+        return _chatml(template, where)
     raise DataError(
-        f"The chat format of the model in {folder} ({config.get('model_type', 'no model_type')}) is not known: its "
-        f"tokenizer ends turns with none of {END}, {deep.TURN_END}, {k.TURN_END}. dokja speaks {', '.join(STYLES)}."
+        f"The chat format of the model in {where} ({config.get('model_type', 'no model_type')}) is not known: its "
+        f"tokenizer ends turns with none of {END}, {deep.TURN_END}, {k.TURN_END}, {chatml.TURN_END}. "
+        f"dokja speaks {', '.join(STYLES)}."
+    )
+
+
+def _chatml(template: str, where: str | Path) -> Style:
+    """The ChatML that the template writes, where it is a known one."""
+    instead = "dokja will not guess how it is spoken to. Use another engine: dokja serve --engine llama.cpp."
+    if not template:
+        raise DataError(f"The model in {where} has ChatML's markers and no chat template. {instead}")
+    for style in chatml.ALL:
+        if (written := difference(style, template)) is None:
+            return style
+    raise DataError(
+        f"The chat template of the model in {where} has ChatML's markers, but writes neither what "
+        f"{' nor what '.join(s.name for s in chatml.ALL)} does: {written!r}. {instead}"
     )
 
 

@@ -21,6 +21,8 @@ _TOWER = VisionSpec(layers=2, width=16, heads=4, kv_heads=2, ffn=24, full=(1,), 
 SPECS = {
     "exaone": ModelSpec(**_BASE, **_PLAIN, rope_theta=5e5),
     "exaone tied": ModelSpec(**_BASE, **_PLAIN, rope_scaling=_STRETCH, tied=True),
+    "qwen2": ModelSpec(**_BASE, **_PLAIN, rope_theta=1e6, norm_eps=1e-6, qkv_bias=True),
+    "qwen2 tied": ModelSpec(**_BASE | {"head_dim": 8}, **_PLAIN, rope_theta=1e6, qkv_bias=True, tied=True),
     "exaone4": ModelSpec(**_BASE, **_LOCAL, rope_scaling=_STRETCH),
     "exaone4 tied": ModelSpec(**_BASE, pattern="G", rope="all", tied=True),
     "exaone4 mtp": ModelSpec(**_BASE, **_LOCAL, mtp=MtpSpec(6)),

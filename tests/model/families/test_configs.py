@@ -173,3 +173,34 @@ def test_no_key_that_is_written_is_read_by_nobody(name):
     assert layout.spec_from(written) == SPECS[name]
     with pytest.raises(CheckpointError, match="other_key"):
         layout.spec_from({**written, "other_key": 1})
+
+
+QWEN = {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "attention_dropout": 0.0, "bos_token_id": 151643,
+    "eos_token_id": 151645, "hidden_act": "silu", "hidden_size": 1536, "initializer_range": 0.02,
+    "intermediate_size": 8960, "max_position_embeddings": 32768, "max_window_layers": 28, "num_attention_heads": 12,
+    "num_hidden_layers": 28, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
+    "sliding_window": 32768, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True,
+    "use_sliding_window": False, "vocab_size": 151936,
+}  # fmt: skip
+
+
+def test_a_config_of_qwen2_has_biases_that_no_key_names():
+    spec = spec_of(QWEN)
+    assert (spec.params, spec.qkv_bias, spec.head_dim, spec.layer_pattern) == (1_543_714_304, True, 128, "G" * 28)
+    assert (spec.window, spec.rope, spec.norm_eps, spec.rope_theta) == (None, "all", 1e-6, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"use_sliding_window": True}, "use_sliding_window is True"),
+        ({"layer_types": ["full_attention"] * 27 + ["sliding_attention"]}, "layers of other kinds"),
+        ({"qk_layernorm": True}, "qk_layernorm"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn' RoPE"),
+    ],
+    ids=str,
+)
+def test_a_qwen2_that_is_not_computed_is_refused(changes, sentence):
+    with pytest.raises(CheckpointError, match=sentence):
+        spec_of({**QWEN, **changes})

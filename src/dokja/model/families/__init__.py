@@ -4,6 +4,7 @@
 |------------|-------------------------------------|------------------|
 | exaone     | 3.0, 3.5, Deep                      | `exaone.py`      |
 | llama      | copies of those under Llama's names | `llama.py`       |
+| qwen2      | Qwen2, Qwen2.5                      | `qwen2.py`       |
 | exaone4    | 4.0; our own post-norm models       | `exaone4.py`     |
 | exaone4_5  | 4.5: text, images, two tokens ahead | `exaone4_5.py`   |
 | exaone_moe | K-EXAONE, K-EXAONE 2.0              | `exaone_moe.py`  |
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from dokja.model.families.weights import Dtype
 
 _CONFIG = "config.json"
-FAMILIES = ("exaone", "llama", "exaone4", "exaone4_5", "exaone_moe")
+FAMILIES = ("exaone", "llama", "qwen2", "exaone4", "exaone4_5", "exaone_moe")
 _EARLY = {"exaone4_5_text": "exaone4", "exaonemoe": "exaone_moe"}  # model_type, lower case, before release
 
 
@@ -57,6 +58,8 @@ def family_of(spec: ModelSpec) -> str:
         if not spec.qk_norm:
             raise refuse("exaone4", "qk_norm", False, "Set model.qk_norm = true to release a post-norm model.")
         return "exaone4_5" if spec.vision else "exaone4"
+    if spec.qkv_bias:
+        return "qwen2"
     if not spec.qk_norm and (spec.moe or spec.mtp or "L" in spec.layer_pattern):
         raise refuse("exaone", "qk_norm", False, "Set model.qk_norm = true to release a pre-norm model with experts, "
                      "local layers or a multi-token head.")  # fmt: skip

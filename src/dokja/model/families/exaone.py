@@ -58,12 +58,12 @@ def config_from(spec: ModelSpec, special: Mapping[str, int]) -> dict[str, Any]:
     return written
 
 
-def plain_shape(layout: str, spec: ModelSpec) -> dict[str, Any]:
-    """What Llama's block can say: pre norm, RoPE everywhere, nothing special in any layer."""
+def plain_shape(layout: str, spec: ModelSpec, qkv_bias: bool = False) -> dict[str, Any]:
+    """What Llama's block can say: pre norm, RoPE everywhere, nothing special in any layer but perhaps biases."""
     if "L" in spec.layer_pattern:
         raise refuse(layout, "pattern", spec.pattern, "Its layers are all global: set model.pattern = 'G'.")
     require(
         layout, spec, norm="pre", activation="swiglu", qk_norm=False, rope="all", moe=None, mtp=None, vision=None,
-        clamp=(),
+        clamp=(), qkv_bias=qkv_bias,
     )  # fmt: skip
     return write_shape(spec)

@@ -43,7 +43,7 @@ def config_from(spec: ModelSpec, special: Mapping[str, int]) -> dict[str, Any]:
 
 def text_config(spec: ModelSpec) -> dict[str, Any]:
     """What `text_spec` reads, without token ids."""
-    require("exaone4", spec, norm="post", activation="swiglu", qk_norm=True, moe=None, clamp=())
+    require("exaone4", spec, norm="post", activation="swiglu", qk_norm=True, moe=None, clamp=(), qkv_bias=False)
     if isinstance(spec.window, tuple):
         require("exaone4", spec, window=min(w for w in spec.window if w))
     return {

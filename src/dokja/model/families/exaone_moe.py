@@ -84,7 +84,7 @@ def _dense(c: config.Config, layers: int) -> int:
 
 def config_from(spec: ModelSpec, special: Mapping[str, int]) -> dict[str, Any]:
     """config.json of a spec; see `Layout`."""
-    require("exaone_moe", spec, norm="pre", activation="swiglu", qk_norm=True, vision=None)
+    require("exaone_moe", spec, norm="pre", activation="swiglu", qk_norm=True, qkv_bias=False, vision=None)
     kinds = ["sparse" if layer.experts else "dense" for layer in spec.layer_specs]
     written = {
         "architectures": ["ExaoneMoeForCausalLM"],

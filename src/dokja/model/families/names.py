@@ -5,7 +5,7 @@ the file, in the file's order. Import, export and conversion all read this one l
 
 | ours                                | theirs, by the fields of `Names`                                       |
 |-------------------------------------|------------------------------------------------------------------------|
-| layers.i.qkv_weight                 | q, k, v, one below the other                                           |
+| layers.i.qkv_weight, qkv_bias       | q, k, v, one below the other                                           |
 | layers.i.up_weight                  | gate, up, one below the other                                          |
 | layers.i.moe.up_weight [E, 2F, D]   | experts.{e}.gate_proj and up_proj, or fused: experts.gate_up_proj      |
 | layers.i.moe.down_weight [E, D, F]  | experts.{e}.down_proj, or fused: experts.down_proj                     |
@@ -86,6 +86,8 @@ def _layer(spec: ModelSpec, layer: LayerSpec, ours: str, theirs: str, names: Nam
     for part, heads in (("q", spec.heads), ("k", spec.kv_heads), ("v", spec.kv_heads)):
         end = row + heads * spec.head_dim
         yield Place(f"{ours}.qkv_weight", f"{theirs}.{names.attention}.{part}_proj.weight", (slice(row, end),))
+        if spec.qkv_bias:
+            yield Place(f"{ours}.qkv_bias", f"{theirs}.{names.attention}.{part}_proj.bias", (slice(row, end),))
         row = end
     yield Place(f"{ours}.out_weight", f"{theirs}.{names.out}.weight")
     if spec.qk_norm:

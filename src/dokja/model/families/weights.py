@@ -79,8 +79,21 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     wanted = list(places(spec, names, fused=any(name.endswith(_FUSED) for name in stored)))
     if spec.tied and (head := f"{names.head}.weight") in stored:
         _drop_copy(stored, head, f"{names.embed}.weight", folder)
+    return checked(config, spec, stored, wanted, folder)
+
+
+def checked(
+    config: Mapping[str, Any],
+    spec: ModelSpec,
+    stored: Mapping[str, Stored],
+    wanted: list[Place],
+    folder: Path,
+    describing: str = "config.json",
+) -> Checkpoint:
+    """The checkpoint of these tensors. CheckpointError, naming what describes them, where they are not those that are
+    `wanted`."""
     empty = on_meta(spec)
-    _check(wanted, stored, dict(empty.named_parameters()), folder)
+    _check(wanted, stored, dict(empty.named_parameters()), folder, describing)
     by_parameter: dict[str, list[Place]] = {}
     for place in wanted:
         by_parameter.setdefault(place.ours, []).append(place)
@@ -98,19 +111,23 @@ def _drop_copy(stored: dict[str, Stored], head: str, embed: str, folder: Path) -
 
 
 def _check(
-    wanted: Iterable[Place], stored: Mapping[str, Stored], parameters: Mapping[str, Tensor], folder: Path
+    wanted: Iterable[Place],
+    stored: Mapping[str, Stored],
+    parameters: Mapping[str, Tensor],
+    folder: Path,
+    describing: str,
 ) -> None:
     by_name = {place.theirs: place for place in wanted}
     if foreign := sorted(set(stored) - set(by_name)):
         raise CheckpointError(
-            f"{folder} holds {len(foreign)} tensors that config.json does not describe: {foreign[:4]}."
+            f"{folder} holds {len(foreign)} tensors that {describing} does not describe: {foreign[:4]}."
         )
     if missing := [name for name in by_name if name not in stored]:
         raise CheckpointError(f"{folder} lacks {len(missing)} tensors, the first {missing[0]}: it is not complete.")
     for theirs, place in by_name.items():
         shape = tuple(part(parameters[place.ours], place).shape)
         if stored[theirs].shape != shape:
-            raise CheckpointError(f"{theirs} has shape {list(stored[theirs].shape)}, config.json says {list(shape)}.")
+            raise CheckpointError(f"{theirs} has shape {list(stored[theirs].shape)}, {describing} says {list(shape)}.")
 
 
 def load(checkpoint: Checkpoint, dtype: Dtype) -> Decoder:

@@ -51,6 +51,7 @@ inline vf sums(vf* a) {
 
 struct Layer {
     const float *qkv, *out, *up, *down;                     // packed
+    const float* qkv_bias;                                  // may be null
     const float *q_norm, *k_norm, *attn_norm, *ffn_norm;    // q_norm and k_norm may be null
     float* kv;                                              // [pages, 2, G, PAGE, K]
     const int32_t* table;                                   // [slots, table_ld]: the page of position / PAGE
@@ -115,12 +116,14 @@ inline void fetch(const float* p) {
     for (int c = 0; c < K; c += VW) __builtin_prefetch(p + c);
 }
 
-// One row's q, k, v [H+2G][K]: norms, rotation, k and v into their page, o[H][K] out unless it is null. `p` holds the
+// One row's q, k, v [H+2G][K]: bias, norms, rotation, k and v into their page, o[H][K] out unless it is null. `p` holds the
 // scores of all positions in view, from a multiple of VW on. `next` is the slot that is likely to be asked for next.
 template <int K>
 void attend(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, int64_t next, float* p, float* o) {
     constexpr int NV = K / VW, LANES = NV >= 4 ? 1 : 4;  // sums kept apart, to hide the latency of an addition
     const float* turn = m.turns + position * K;
+    if (l.qkv_bias)
+        for (int64_t c = 0; c < (m.H + 2 * m.G) * K; c += VW) store(qkv + c, load(qkv + c) + load(l.qkv_bias + c));
     for (int64_t h = 0; h < m.H + m.G; h++) {
         float* x = qkv + h * K;
         if (m.layer->q_norm) rms_norm<false>(x, h < m.H ? l.q_norm : l.k_norm, K, m.eps, x);

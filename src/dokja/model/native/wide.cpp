@@ -22,7 +22,7 @@ namespace {
 
 struct Layer {
     Matrix qkv, out, up, down;
-    const float *q_norm, *k_norm, *attn_norm, *ffn_norm;  // q_norm and k_norm may be null
+    const float *q_norm, *k_norm, *attn_norm, *ffn_norm, *qkv_bias;  // q_norm, k_norm and qkv_bias may be null
     Pages pages;
     int64_t window, rope;  // window 0 = sees all
     float clamp;
@@ -121,12 +121,19 @@ void turn(const Model& m, const Layer& l, float* x, const float* norm, int64_t p
     }
 }
 
-// Key head g of a row: norms and rotation of its queries and key; key and value into their page.
+// Key head g of a row: bias, norms and rotation of its queries and key; key and value into their page.
 void place(const Model& m, const Layer& l, float* qkv, int64_t slot, int64_t position, int64_t g) {
     const int64_t shared = m.H / m.G;
-    float* key = qkv + (m.H + g) * m.K;
+    float *key = qkv + (m.H + g) * m.K, *value = key + m.G * m.K;
+    if (l.qkv_bias) {
+        auto shift = [&](float* x, int64_t heads) {
+            const float* bias = l.qkv_bias + (x - qkv);
+            for (int64_t c = 0; c < heads * m.K; c += VW) store(x + c, load(x + c) + load(bias + c));
+        };
+        shift(qkv + g * shared * m.K, shared), shift(key, 1), shift(value, 1);
+    }
     turn(m, l, key, l.k_norm, position);
-    keep(l.pages, slot, position, g, key, qkv + (m.H + m.G + g) * m.K);
+    keep(l.pages, slot, position, g, key, value);
     for (int64_t h = 0; h < shared; h++) turn(m, l, qkv + (g * shared + h) * m.K, l.q_norm, position);
 }
 

@@ -63,6 +63,8 @@ def _layer(spec: ModelSpec, layer: LayerSpec, place: int) -> Iterator[Part]:
     attention = ((1, spec.attn_width, d), (2, keys, d), (1, d, spec.attn_width))
     yield Part("attention", place, attention, split=True)
     yield Part("norm", place, vectors=2 * d + (2 * spec.head_dim if spec.qk_norm else 0))
+    if spec.qkv_bias:
+        yield Part("attention", place, vectors=spec.qkv_width, split=True)
     if layer.experts and (m := spec.moe):
         yield Part("experts", place, ((2 * m.experts, m.ffn, d), (m.experts, d, m.ffn)), split=True, experts=True)
         if m.shared:

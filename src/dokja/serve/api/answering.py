@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from dokja.serve.api.errors import ApiError, of_ending
 from dokja.serve.api.state import Server, server_of
 from dokja.serve.api.stream import EventStream
+from dokja.serve.ledger import Outcome
 from dokja.serve.limits import Ticket
 from dokja.serve.logs import Note
 from dokja.serve.models import Job, Served, Spelling
@@ -45,12 +46,16 @@ class Answers:
     usage: list[Usage] = field(default_factory=list)
     """Of every choice, also while it is being written."""
     _first: Item | None = None
+    _failed: bool = False
+    _settled: bool = False
     _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         until = asyncio.get_running_loop().time() + self.server.limits.seconds
         self.spelling = spelling = self.model.spelling()
         self.usage = [Usage() for _ in self.plans]
+        if self.row is not None:
+            self.server.running[self.row] = self.total
         self._items = _merged(
             [self.model.answer(job, spelling, until, usage) for job, usage in zip(self.plans, self.usage, strict=True)]
         )
@@ -58,6 +63,7 @@ class Answers:
     async def begin(self) -> None:
         """Waits for the first item: what cannot be served at all is still an HTTP error then."""
         self._first = await anext(self._items)
+        self._look(self._first)
         what = self._first[1]
         if isinstance(what, Done) and what.finish == "error":
             raise of_ending(what.ending)
@@ -67,11 +73,14 @@ class Answers:
         if self._first is None:
             self._first = await anext(self._items)
         metrics.first.labels(name).observe(time.monotonic() - self._began)
+        self._look(self._first)
         yield self._first
         async for item in self._items:
+            self._look(item)
             yield item
         metrics.whole.labels(name).observe(time.monotonic() - self._began)
         self.ticket.leave(finished=True)
+        await self._settle("failed" if self._failed else "finished")
 
     async def close(self) -> None:
         """Aborts what is still being written, gives the place back and notes what it took. Once."""
@@ -80,11 +89,20 @@ class Answers:
         self.ticket.closed = True
         await self._items.aclose()
         self.ticket.leave()
-        total = self.total()
+        await self._settle("failed" if self._failed else "left")
+
+    def _look(self, item: Item) -> None:
+        self._failed = self._failed or (isinstance(item[1], Done) and item[1].finish == "error")
+
+    async def _settle(self, outcome: Outcome) -> None:
+        """Notes what it took, before the client is told that it is whole. Once."""
+        if self._settled:
+            return
+        self._settled, total = True, self.total()
         self.note.facts |= {"model": self.model.name, "choices": len(self.plans), **asdict(total)}
         if self.server.log_text:
             self.note.facts["prompt_text"] = [self.model.text(job) for job in self.plans[:1]]
-        await self.server.end(self.row, self.model.name, total)
+        await self.server.end(self.row, self.model.name, total, outcome)
 
     def total(self) -> Usage:
         """Tokens of all answers; a prompt with several answers is counted once, as OpenAI does."""

@@ -52,10 +52,10 @@ class Choice:
             {**self._token(s.token, s.logprob), "top_logprobs": [self._token(t, p) for t, p in s.top]} for s in scored
         ]
 
-    def _token(self, token: int, logprob: float) -> dict[str, Any]:
+    def _token(self, token: int, logprob: float | None) -> dict[str, Any]:
         raw = self._spelling.decode_bytes([token])
         shown = raw.decode("utf-8", "replace") if raw else self._spelling.decode([token], markers=True)
-        return {"token": shown, "logprob": max(logprob, -9999.0), "bytes": list(raw)}
+        return {"token": shown, "logprob": max(logprob or 0.0, -9999.0), "bytes": list(raw)}
 
 
 def chunks(choice: Choice, item: list[Part] | Done) -> Iterator[dict[str, Any]]:

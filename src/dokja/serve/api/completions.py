@@ -35,30 +35,32 @@ class CompletionBody(Drawn):
     best_of: Count | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=1 << 40)] | None = None
     seed: Seed | None = None
     stop: Stop | None = None
     logit_bias: Bias | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
+    """Puts the prompt before the answer, with its `logprobs` where they are asked for."""
     suffix: str | None = None
 
     def ask(self) -> Ask:
         """What is asked for. Raises ApiError for what is not there."""
         if self.suffix:
             raise ApiError(400, "This model cannot fill in before a suffix. Leave it out.", param="suffix")
-        if self.echo:
-            raise ApiError(400, "The engine does not score prompts, so they are not echoed.", param="echo")
+        if self.max_tokens == 0 and not self.echo:
+            raise ApiError(400, "max_tokens is 0, and without echo nothing is left. Ask for 1.", param="max_tokens")
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ApiError(400, "best_of has to be n: every answer is returned.", param="best_of")
         return Ask(
             (),
             self.draws(),
-            max_tokens=self.max_tokens or 16,
+            max_tokens=16 if self.max_tokens is None else self.max_tokens,
             seed=self.seed,
             stop=stops(self.stop),
             logit_bias=bias(self.logit_bias),
             top_logprobs=self.logprobs,
+            echo=bool(self.echo),
         )
 
     def prompts(self) -> list[str | list[int]]:
@@ -75,7 +77,7 @@ class CompletionBody(Drawn):
         return self.model_dump(include=_SAID, exclude_unset=True, exclude_none=True)
 
 
-_SAID = {"seed", "stop", "logit_bias", "logprobs"}
+_SAID = {"seed", "stop", "logit_bias", "logprobs", "echo"}
 
 
 @router.post("/v1/completions")
@@ -110,42 +112,72 @@ async def _whole(answers: Answers, head: Mapping[str, Any]) -> Response:
         else:
             finish[i] = item.finish
     scored = [p.ask.top_logprobs is not None for p in answers.plans]
-    choices = [_choice(i, answers.spelling, parts[i], finish[i], scored[i]) for i in range(len(parts))]
+    words = [Words(answers.spelling) if wanted else None for wanted in scored]
+    choices = [_choice(i, parts[i], finish[i], words[i]) for i in range(len(parts))]
     return json_response({**head, "choices": choices, "usage": usage_of(answers.total())})
 
 
 async def _events(answers: Answers, head: Mapping[str, Any], include: bool) -> AsyncGenerator[bytes, None]:
     more = {"usage": None} if include else {}
-    offsets = [0] * len(answers.plans)
+    words = [Words(answers.spelling) for _ in answers.plans]
     async for i, item in answers:
         if isinstance(item, Done) and item.finish == "error":
             yield event(of_ending(item.ending).body())
             return
         parts, finish = ([], item.finish) if isinstance(item, Done) else (item, None)
         scored = answers.plans[i].ask.top_logprobs is not None and bool(parts)
-        choice = _choice(i, answers.spelling, parts, finish, scored, offsets[i])
-        offsets[i] += len(choice["text"])
+        choice = _choice(i, parts, finish, words[i] if scored else None)
         yield event({**head, "choices": [choice], **more})
     if include:
         yield event({**head, "choices": [], "usage": usage_of(answers.total())})
     yield event(b"[DONE]")
 
 
-def _choice(
-    index: int, tok: Spelling, parts: list[Part], finish: str | None, scored: bool, offset: int = 0
-) -> dict[str, Any]:
-    scores = _scores(tok, [s for part in parts for s in part.scores], offset) if scored else None
+class Words:
+    """The tokens of one choice as this API names them, and where each begins in its text."""
+
+    def __init__(self, spelling: Spelling) -> None:
+        self._spelling, self._letters = spelling, 0
+
+    def scores(self, scored: list[Scored]) -> dict[str, Any]:
+        """`logprobs`, of the next tokens."""
+        top = [self._top(s) or None for s in scored]
+        return {
+            "tokens": [self._name(s.token) for s in scored],
+            "token_logprobs": [_least(s.logprob) for s in scored],
+            "top_logprobs": top if any(top) else None,
+            "text_offset": [self._place(s.token) for s in scored],
+        }
+
+    def _top(self, scored: Scored) -> dict[str, float | None]:
+        """The best tokens and, where there are any, the token itself, as OpenAI does; of two with one name the better
+        one."""
+        top = {self._name(token): _least(logprob) for token, logprob in reversed(scored.top)}
+        if top:
+            top.setdefault(self._name(scored.token), _least(scored.logprob))
+        return top
+
+    def _name(self, token: int) -> str:
+        """Its text; its bytes, where these alone are none; the name of a marker."""
+        raw = self._spelling.decode_bytes([token])
+        try:
+            return raw.decode() if raw else self._spelling.decode([token], markers=True)
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
+    def _place(self, token: int) -> int:
+        """The letter of the text that a token begins in. Counts it."""
+        raw = self._spelling.decode_bytes([token])
+        here = self._letters - (bool(raw) and raw[0] & 0xC0 == 0x80)
+        self._letters += sum(byte & 0xC0 != 0x80 for byte in raw)
+        return max(0, here)
+
+
+def _least(logprob: float | None) -> float | None:
+    """JSON has no infinity."""
+    return None if logprob is None else max(logprob, -9999.0)
+
+
+def _choice(index: int, parts: list[Part], finish: str | None, words: Words | None) -> dict[str, Any]:
+    scores = words.scores([s for part in parts for s in part.scores]) if words is not None else None
     return {"index": index, "text": "".join(p.text for p in parts), "logprobs": scores, "finish_reason": finish}
-
-
-def _scores(tok: Spelling, scored: list[Scored], offset: int) -> dict[str, Any]:
-    """Logprobs as this API says them; offsets count characters from the answer's beginning."""
-    texts = [tok.decode([s.token], markers=True) for s in scored]
-    offsets = [offset + sum(map(len, texts[:i])) for i in range(len(texts))]
-    top = [{tok.decode([t], markers=True): p for t, p in s.top} for s in scored]
-    return {
-        "tokens": texts,
-        "token_logprobs": [max(s.logprob, -9999.0) for s in scored],
-        "top_logprobs": top if any(top) else None,
-        "text_offset": offsets,
-    }

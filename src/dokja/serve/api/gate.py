@@ -1,8 +1,9 @@
-"""Before the paths: who asks, bodies that are too large or too slow, and a line in the log for every request."""
+"""Before the paths: who asks, bodies too large or too slow, and a line in the log for every request of the API."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,7 +66,9 @@ class Gate:
                 raise  # too late to say anything else
             await error_response(of_exception(error))(scope, receive, counted)
         finally:
-            note.write()
+            # A page loads dozens of files, and a watchdog asks for health all day: nobody would find the rest.
+            quiet = note.status < 500 and (scope["path"] in _OPEN or scope["path"].startswith(self._server.doors))
+            note.write(logging.DEBUG if quiet else logging.INFO)
 
     async def _grant(self, scope: Scope) -> Grant:
         """What the request may do. Raises ApiError for one without a key, or with one that may not do this."""

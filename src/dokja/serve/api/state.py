@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastapi import Request
 
 from dokja.serve.keys import Keys
-from dokja.serve.ledger import Grant
+from dokja.serve.ledger import Grant, Outcome
 from dokja.serve.limits import Busy, Limits
 from dokja.serve.metrics import Metrics
 from dokja.serve.models import Models
 from dokja.serve.reading import Usage
+
+TELL = 2.0
+"""Seconds between two notes of what runs."""
+log = logging.getLogger("dokja.serve")
 
 
 @dataclass
@@ -27,6 +33,8 @@ class Server:
     draining: bool = False
     doors: tuple[str, ...] = ()
     """Beginnings of paths that ask for keys in their own way, as pages do."""
+    running: dict[int, Callable[[], Usage]] = field(default_factory=dict)
+    """What requests at work have taken so far, by the numbers of their rows in the ledger."""
 
     async def check_quota(self, grant: Grant) -> None:
         """Raises Busy where the key has used what it may."""
@@ -41,16 +49,27 @@ class Server:
             return None
         return await asyncio.to_thread(self.keys.ledger.begin, grant.name, model, prompt)
 
-    async def end(self, number: int | None, model: str, usage: Usage) -> None:
-        """Notes what a request took, finished or not."""
+    async def end(self, number: int | None, model: str, usage: Usage, outcome: Outcome) -> None:
+        """Notes what a request took and how it ended."""
         m = self.metrics
         m.prompt_tokens.labels(model).inc(usage.prompt)
         m.cached_tokens.labels(model).inc(usage.cached)
         m.written_tokens.labels(model).inc(usage.completion)
         m.thought_tokens.labels(model).inc(usage.reasoning)
         if number is not None and self.keys is not None and self.keys.ledger is not None:
+            self.running.pop(number, None)
             # shielded: a client that leaves cancels what serves it, and its row has to be written all the same
-            await asyncio.shield(asyncio.to_thread(self.keys.ledger.end, number, usage))
+            await asyncio.shield(asyncio.to_thread(self.keys.ledger.end, number, usage, outcome))
+
+    async def tell_running(self) -> None:
+        """Notes what requests have taken so far, every few seconds: a killed server has charged all but those."""
+        while self.keys is not None and self.keys.ledger is not None:
+            await asyncio.sleep(TELL)
+            if usage := {number: used() for number, used in self.running.items()}:
+                try:
+                    await asyncio.to_thread(self.keys.ledger.tell, usage)
+                except Exception:  # a database that is busy now is asked again
+                    log.warning("The usage of running requests could not be written.", exc_info=True)
 
 
 def server_of(request: Request) -> Server:
