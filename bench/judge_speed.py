@@ -7,8 +7,9 @@ FOLDER is the data of GSM8K (as for `dokja judge --suite gsm8k --data`), PYTHON 
 `lm-eval[api]`. Both ask the same questions of the same endpoint, one after the other, in alternating order: a server in
 a process of its own that answers every request after `--delay` seconds with the same worked solution, so that only the
 clients differ. Requests per second are those that the server saw, from its first to its last, with its own time to
-answer; a client's time for imports and data does not count. The client's processor time is what `--items` cost above a
-run of 20 items, per request.
+answer; a client's time for imports and data does not count. The client's processor time is that of its
+process, with all threads, from the first request to the last; ours grades and writes its records meanwhile, lm-eval
+behind its last request. So the whole commands are timed as well, imports and grading included.
 """
 
 from __future__ import annotations
@@ -29,33 +30,40 @@ from typing import Any
 
 from rich.console import Console
 
-from serve_load import SRC, free_port, process
+from serve_load import SRC, core_seconds, free_port, process
 
-FEW = 20
 SAID = "There are 3 + 4 = 7 apples, and each costs 2. So the price is 7 * 2 = 14.\n\nThe answer is \\boxed{14}."
 
 
 async def answer(port: int, delay: float) -> None:
     """The endpoint: counts requests and notes when they came and went."""
-    seen: list[float] = []
+    seen: list[tuple[float, float]] = []
+    watched = 0
+
+    def note() -> None:
+        seen.append((time.perf_counter(), core_seconds(watched) if watched else 0.0))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal watched
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = [h for h in head.lower().split(b"\r\n") if h.startswith(b"content-length:")]
                 await reader.readexactly(int(length[0].split(b":")[1]) if length else 0)
                 if head.startswith(b"POST"):
-                    seen.append(time.perf_counter())
+                    note()
                     await asyncio.sleep(delay)
                     message = {"role": "assistant", "content": SAID}
                     choice = {"index": 0, "message": message, "finish_reason": "stop"}
                     usage = {"prompt_tokens": 90, "completion_tokens": 40, "total_tokens": 130}
                     told: Any = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
                     told |= {"choices": [choice], "usage": usage}
-                    seen.append(time.perf_counter())
+                    note()
                 elif b"/told" in head.split(b"\r\n")[0]:
-                    told = {"requests": len(seen) // 2, "seconds": max(seen) - min(seen) if seen else 0.0}
+                    first, last = (seen[0], seen[-1]) if seen else ((0.0, 0.0), (0.0, 0.0))
+                    told = {"requests": len(seen) // 2, "seconds": last[0] - first[0], "core": last[1] - first[1]}
                     seen.clear()
+                elif b"/watch/" in head:
+                    watched, told = int(head.split(b"/watch/")[1].split()[0]), {}
                 else:
                     told = {"object": "list", "data": [{"id": "m", "object": "model"}]}
                 body = json.dumps(told).encode()
@@ -70,26 +78,29 @@ async def answer(port: int, delay: float) -> None:
         await server.serve_forever()
 
 
-def seconds_of(argv: list[str], env: dict[str, str], log: Path) -> float:
-    """Runs a client to its end -> seconds of a core that it and its children took. Raises SystemExit where it fails."""
+def run(argv: list[str], env: dict[str, str], log: Path, url: str) -> dict[str, float]:
+    """Runs a client to its end, which the server watches -> what the whole command took. Raises SystemExit where it
+    fails."""
+    began, before = time.perf_counter(), os.times()
     with log.open("ab") as out:
-        before = os.times()
-        done = subprocess.run(argv, env=env, stdout=out, stderr=out, check=False)
-        after = os.times()
-    if done.returncode:
-        raise SystemExit(f"{argv[:4]} ended with {done.returncode}:\n{log.read_text()[-3000:]}")
-    return after.children_user + after.children_system - before.children_user - before.children_system
+        popen = subprocess.Popen(argv, env=env, stdout=out, stderr=out)
+        urllib.request.urlopen(f"{url}/watch/{popen.pid}").close()
+    if popen.wait():
+        raise SystemExit(f"{argv[:4]} ended with {popen.returncode}:\n{log.read_text()[-3000:]}")
+    after = os.times()
+    cores = after.children_user + after.children_system - before.children_user - before.children_system
+    return {"whole_s": time.perf_counter() - began, "whole_core_s": cores}
 
 
-def ours(url: str, items: int, args: argparse.Namespace, folder: Path) -> float:
+def ours(url: str, items: int, args: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Our runner."""
     argv = [sys.executable, "-m", "dokja", "judge", f"{url}/v1#m", "--suite", "gsm8k", "--data", str(args.data)]
     argv += ["--limit", str(items), "--repeats", "1", "--modes", "direct", "--temperature", "0"]
     argv += ["--max-tokens", "256", "--concurrency", str(args.concurrency), "--out", str(folder / f"{time.time()}")]
-    return seconds_of(argv, {**os.environ, "PYTHONPATH": str(SRC)}, folder / "ours.log")
+    return run(argv, {**os.environ, "PYTHONPATH": str(SRC)}, folder / "ours.log", url)
 
 
-def harness(url: str, items: int, args: argparse.Namespace, folder: Path) -> float:
+def harness(url: str, items: int, args: argparse.Namespace, folder: Path) -> dict[str, float]:
     """lm-evaluation-harness, with a task of the same questions."""
     with gzip.open(next(args.data.glob("test.jsonl*")), "rt", encoding="utf-8") as file:
         lines = [line for line, _ in zip(file, range(items), strict=False)]
@@ -112,7 +123,7 @@ def harness(url: str, items: int, args: argparse.Namespace, folder: Path) -> flo
     argv += ["--tasks", "asked", "--include_path", str(folder / "tasks"), "--apply_chat_template"]
     env = {**os.environ, "OPENAI_API_KEY": "none", "HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
     env["HF_HOME"] = str(folder / "hf")
-    return seconds_of(argv, env, folder / "harness.log")
+    return run(argv, env, folder / "harness.log", url)
 
 
 def measure(args: argparse.Namespace, folder: Path, console: Console) -> dict[str, Any]:
@@ -122,16 +133,12 @@ def measure(args: argparse.Namespace, folder: Path, console: Console) -> dict[st
     sides = {"ours": ours, "lm-eval": harness}
     argv = [sys.executable, __file__, "--serve", str(port), "--delay", str(args.delay)]
     with process(argv, f"{url}/v1/models", folder / "server.log", 1):
-        few = {}
-        for name, run in sides.items():
-            few[name] = run(url, FEW, args, folder)
-            told(url)
         for number in range(args.rounds):
             for name in sides if number % 2 == 0 else reversed(sides):
-                cost = sides[name](url, args.items, args, folder)
+                whole = sides[name](url, args.items, args, folder)
                 seen = told(url)
-                one = {"requests": seen["requests"], "rate": seen["requests"] / seen["seconds"]}
-                one["core_ms"] = 1000 * (cost - few[name]) / (args.items - FEW)
+                one = {**whole, "requests": seen["requests"], "rate": seen["requests"] / seen["seconds"]}
+                one["core_ms"] = 1000 * seen["core"] / seen["requests"]
                 found[name].append(one)
                 console.print(
                     f"  {name}: {one['requests']} requests, {one['rate']:.0f}/s, {one['core_ms']:.2f} ms each"
@@ -166,7 +173,8 @@ def main() -> None:
     console = Console(highlight=False, width=120)
     with tempfile.TemporaryDirectory() as temporary:
         found = measure(args, Path(temporary), console)
-    for key, unit in (("rate", "requests/s"), ("core_ms", "ms of a core a request")):
+    units = {"rate": "requests/s", "core_ms": "ms of a core a request", "whole_s": "s of the command"}
+    for key, unit in (units | {"whole_core_s": "s of cores of the command"}).items():
         ratios = [a[key] / b[key] for a, b in zip(found["ours"], found["lm-eval"], strict=True)]
         medians = {name: statistics.median(one[key] for one in rounds) for name, rounds in found.items()}
         console.print(

@@ -18,7 +18,7 @@ ROOMS = [
 ]  # fmt: skip
 EVERYWHERE = {"errors", "__init__"}
 HEAPS = {"utils.py", "helpers.py", "common.py", "misc.py"}
-VERBS = ["build", "show", "plan", "judge", "compare", "chat", "serve", "keys", "export", "doctor"]
+VERBS = ["build", "show", "plan", "judge", "speed", "compare", "chat", "serve", "keys", "export", "doctor"]
 
 
 def files() -> list[Path]:

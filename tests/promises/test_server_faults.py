@@ -1,6 +1,7 @@
 """Whatever happens to the engine process: no request hangs, each ends once, and no token is lost, doubled or mixed."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from engine_process import END, LONG, collect, engine, request, run, scripted, until
 
+from dokja.engine.rules import Grammar
 from dokja.serve.wire import Ending
 
 WHOLE = (LONG, [Ending("stop")])
@@ -68,6 +70,26 @@ def test_a_short_pause_costs_nothing() -> None:
             os.kill(client.pid, signal.SIGCONT)
             assert await asked == WHOLE
             assert client.restarts == 0
+
+    run(test)
+
+
+def test_a_grammar_that_takes_long_to_compile_holds_nobody_else() -> None:
+    async def test() -> None:
+        async with engine(scripted(step_seconds=0.005, compile_seconds=2.0), stuck_seconds=0.5) as client:
+            waiting = [asyncio.create_task(collect(client, request(i, grammar=Grammar.json_object()))) for i in (1, 2)]
+            left = asyncio.create_task(collect(client, request(3, grammar=Grammar.json_object())))
+            await asyncio.sleep(0.05)
+            left.cancel()  # before its turn to be compiled
+            times = []
+            async for _ in client.stream(request(4)):
+                times.append(time.monotonic())
+            assert len(times) == len(LONG) + 1
+            assert max(b - a for a, b in itertools.pairwise(times)) < 0.5
+            assert not any(task.done() for task in waiting), "they are still being compiled"
+            assert [await task for task in waiting] == [WHOLE] * 2
+            assert client.restarts == 0
+            await until(lambda: client.stats().get("running") == 0)
 
     run(test)
 

@@ -19,6 +19,7 @@ from dokja.cli.keys import keys
 from dokja.cli.plan import plan
 from dokja.cli.serve import serve
 from dokja.cli.show import show
+from dokja.cli.speed import speed
 from dokja.errors import DokjaError
 
 app = typer.Typer(
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (build, show, plan, judge, compare, chat, serve, keys, export, doctor):
+for verb in (build, show, plan, judge, speed, compare, chat, serve, keys, export, doctor):
     app.command()(verb)
 
 

@@ -160,6 +160,11 @@ class Engine:
         """Whether requests wait or are at work."""
         return bool(self._sequences)
 
+    def prepare(self, request: Request) -> None:
+        """Compiles a request's grammar, which may take seconds, so that `submit` finds it. From any thread. Raises
+        DokjaError for one that cannot be enforced."""
+        self._grammars.of(request)
+
     def submit(self, request: Request) -> str:
         """Puts a request into the queue and returns its id. Raises DokjaError where it cannot be served."""
         name, room = request.id, self._context - len(request.prompt)

@@ -6,7 +6,8 @@
 
 A grammar speaks of bytes, and what it allows after some tokens follows from their bytes alone; so the model cuts words
 as it likes, and drafts change nothing. It binds the answer, never the thought before it (`engine.running` tells them
-apart). Markers have no bytes, so no grammar can write one; the stop tokens are allowed where the grammar may end, and
+apart). Markers have no bytes, so no grammar can write one, but that those of a tool call can be named by number
+(`Grammar.json_or`); the stop tokens are allowed where the grammar may end, and
 nothing else where it must.
 
 Covered: schemas and grammars of strangers. What would take too long or too much memory is refused before the first
@@ -21,16 +22,18 @@ import re
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
+from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from dokja.engine.rules import Grammar
+from dokja.engine.rules import Grammar, spaced
 from dokja.errors import ConfigError, DataError
+from dokja.text.chat import CALL, CALL_END
 from dokja.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -39,9 +42,13 @@ if TYPE_CHECKING:
     from dokja.engine.api import Request
 
 T = TypeVar("T")
-_NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "choice": "choice", "lark": "Lark grammar"}
-_SPACE = r"[ \n\r\t]{1,64}"
-"""White space between the parts of a JSON text, at most once a place: small models would never stop writing it."""
+_NAMES = {
+    "json_schema": "JSON schema",
+    "json_or": "JSON schema (of the answer or of a tool)",
+    "regex": "regular expression",
+    "choice": "choice",
+    "lark": "Lark grammar",
+}
 _MOST_ITEMS = 20_000  # ten times llguidance's own limit: objects of thousands of optional keys
 _MOST_STATES = 50_000  # a fifth of it: about 100 MB
 _KEPT = 64  # compiled grammars
@@ -62,6 +69,7 @@ class Grammars:
         """`vocab`: tokens that the model scores; those that the tokenizer does not know are never allowed."""
         self._tokenizer, self._vocab, self._words = tokenizer, vocab, -(-vocab // 32)
         self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+        self._lock = Lock()  # of what is kept: one thread may compile while another writes
 
     def of(self, request: Request) -> Matcher | None:
         """The matcher of a request; None where it has no grammar. Raises as `matcher` does."""
@@ -100,13 +108,15 @@ class Grammars:
             )
         known = min(self._vocab, self._tokenizer.vocab_size)
         tokens = [self._tokenizer.token_bytes(i) for i in range(known)] + [b""] * (self._words * 32 - known)
-        return library.LLTokenizer(library.TokenizerWrapper(_Vocabulary(tokens)))
+        calls = {i: name.encode() for name, i in self._tokenizer.specials.items() if name in (CALL, CALL_END)}
+        return library.LLTokenizer(library.TokenizerWrapper(_Vocabulary(tokens, calls)))
 
     def _compiled(self, grammar: Grammar) -> LLMatcher:
         """The parser before its first token."""
-        if grammar in self._kept:
-            self._kept.move_to_end(grammar)
-            return self._kept[grammar]
+        with self._lock:
+            if grammar in self._kept:
+                self._kept.move_to_end(grammar)
+                return self._kept[grammar]
         tokens, source = self._tokens, self._source(grammar)
         if _doubtful(grammar):
             _check_apart(grammar, source)
@@ -116,14 +126,16 @@ class Grammars:
         parser.compute_bitmask()  # in vain where nothing can ever match
         if parser.is_error():
             raise DataError(f"Nothing can match this {_NAMES[grammar.kind]}. Look for rules that never end.")
-        self._kept[grammar] = parser
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[grammar] = parser
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
         return parser
 
     def _renewed(self, grammar: Grammar) -> LLMatcher:
         """A parser that shares nothing, for an answer whose lexer met its limits; the kept one is spoilt as well."""
-        self._kept.pop(grammar, None)
+        with self._lock:
+            self._kept.pop(grammar, None)
         return self._parser(self._tokens, self._source(grammar))
 
     def _parser(self, tokens: LLTokenizer, source: str) -> LLMatcher:
@@ -137,7 +149,7 @@ class Grammars:
         text = grammar.text
         body: dict[str, Any]
         if grammar.kind == "json_schema":
-            body = {"json_schema": json.loads(text) | {"x-guidance": {"whitespace_pattern": _SPACE}}}
+            body = {"json_schema": json.loads(spaced(text))}
         elif grammar.kind == "regex":
             body = {"lark_grammar": f"start: /{self._library.regex_to_lark(text, 'd')}/"}
         elif grammar.kind == "choice":
@@ -228,10 +240,11 @@ class _Vocabulary:
     """Our tokens as llguidance wants to see them: markers without bytes, and an end token of its own behind all."""
 
     bos_token_id = None
-    special_token_ids: Sequence[int] = ()
 
-    def __init__(self, tokens: Sequence[bytes]):
-        self.tokens = [*tokens, b""]
+    def __init__(self, tokens: Sequence[bytes], markers: Mapping[int, bytes]):
+        """`markers`: those that a grammar may name, by number alone; no text is ever one of them."""
+        self.tokens = [markers.get(i, token) for i, token in enumerate(tokens)] + [b""]
+        self.special_token_ids = list(markers)
         self.eos_token_id = len(tokens)
         self._single = {token: i for i, token in enumerate(tokens) if len(token) == 1}
 
@@ -252,6 +265,9 @@ def _doubtful(grammar: Grammar) -> bool:
     text = grammar.text
     if len(text) > _LONG:
         return True
+    if grammar.kind == "json_or":
+        schemas = re.findall(r"^\w+: %json (.*)$", text, re.MULTILINE)
+        return any(_doubtful(Grammar("json_schema", schema)) for schema in schemas)
     if grammar.kind == "json_schema":
         return text.count('"pattern') + text.count('"format"') > 8 or bool(
             re.search(r'"multipleOf": -?[\d.e+-]{5}', text)
@@ -263,6 +279,7 @@ def _check_apart(grammar: Grammar, source: str) -> None:
     """Compiles in a process of its own, within 2 seconds and 1 GB. Raises DataError where that is not enough."""
     try:
         command, quiet = [sys.executable, "-c", _CHECK], os.environ | {"RUST_BACKTRACE": "0"}
+        source = re.sub(r"<\[\d+\]>", "/x/", source)  # that process has no tokens but bytes
         done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=20, env=quiet, check=False)
     except subprocess.TimeoutExpired:
         done = None

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from dokja.errors import DataError
 
-Kind = Literal["json_schema", "regex", "choice", "lark"]
+Kind = Literal["json_schema", "json_or", "regex", "choice", "lark"]
+SPACE = r"[ \n\r\t]{1,64}"
 _WORDS = re.compile(r'"(?:\\.|[^"\\\n])*"|/(?![/*])(?:\\.|[^/\\\n])+/|//[^\n]*|#[^\n]*')
 _REFUSED = re.compile(r"<[^<>\s]+>|\b(?:max_tokens|temperature|stop)\b(?=\s*=)")
 
@@ -41,6 +42,15 @@ class Grammar:
                 f"This JSON schema is no JSON ({str(error)[:200]}). Use text, numbers, lists, maps."
             ) from None
         return cls("json_schema", text)
+
+    @classmethod
+    def json_or(cls, schema: Mapping[str, Any], rules: str, words: Mapping[str, Mapping[str, Any]]) -> Grammar:
+        """JSON under a schema, or else what the Lark rule `other` in `rules` describes. The names in `words` stand for
+        JSON under schemas of their own there, and `<[7]>` for the token 7, where it is a marker of tool calls. Raises
+        as `json_schema` does."""
+        schemas = {"answer": schema, **words}
+        lines = [f"{name}: %json {spaced(cls.json_schema(rule).text)}" for name, rule in schemas.items()]
+        return cls("json_or", "\n".join(["start: answer | other", rules, *lines]))
 
     @classmethod
     def json_object(cls) -> Grammar:
@@ -75,6 +85,12 @@ class Grammar:
     def after(self, lead: str) -> Grammar:
         """The same behind this white space; see `lead`."""
         return replace(self, lead=lead)
+
+
+def spaced(schema: str) -> str:
+    """A JSON schema as llguidance reads it, with white space between the parts of a JSON text, at most once a place:
+    small models would never stop writing it."""
+    return json.dumps(json.loads(schema) | {"x-guidance": {"whitespace_pattern": SPACE}}, ensure_ascii=False)
 
 
 def _quoted(schema: Any) -> Any:

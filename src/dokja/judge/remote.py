@@ -178,7 +178,7 @@ class _Failures:
         if not self.count:
             return ""
         ended = f", {self.in_a_row} of them in a row, which ended the run" if self.in_a_row >= IN_A_ROW else ""
-        return f"{self.count} requests failed{ended}, such as {self._example}"
+        return f"{self.count} failed{ended}, such as {self._example}"
 
 
 def said_of(item: Item, reply: Reply, times: Times, digest: str, endpoint: Endpoint) -> Said:

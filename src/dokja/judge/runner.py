@@ -63,7 +63,7 @@ def run_suite(
         if missing and why:
             raise Unfinished(
                 f"{len(items) - missing} of {len(items)} answers are recorded at {log.path}, {missing} are not: {why}. "
-                "Type the same command again to ask for the rest."
+                "The same command asks for the rest."
             )
         if missing:
             raise DataError(f"The engine returned without {missing} of {len(items)} answers. Run the command again.")

@@ -51,7 +51,7 @@ def plan_items(
         pack = packs.get(name)
         repeats = wishes.repeats or (pack.repeats if pack else 1)
         for mode in _modes(pack, wishes, known):
-            rules[name, mode] = _sampling(pack, mode, wishes, advised, weights), repeats
+            rules[name, mode] = sampling_for(pack, mode, wishes, advised, weights), repeats
     return [
         Item(p, mode, repeat, rules[key][0])
         for mode in (wishes.modes or [m for m in MODES if m in known])
@@ -94,7 +94,8 @@ def _modes(pack: Definition | None, wishes: Wishes, known: Sequence[Mode]) -> Se
     return told or known
 
 
-def _sampling(pack: Definition | None, mode: Mode, wishes: Wishes, advised: Recommended, weights: str) -> Sampling:
+def sampling_for(pack: Definition | None, mode: Mode, wishes: Wishes, advised: Recommended, weights: str) -> Sampling:
+    """How answers are drawn, by the table above. Raises ConfigError where nobody says."""
     if wishes.temperature is not None:
         advised = Recommended(temperature=wishes.temperature, top_p=advised.top_p)
     told: Mapping[str, Any] = asdict(advised)

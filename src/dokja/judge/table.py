@@ -190,8 +190,8 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
     add("all", None, "bold")
     console.print(table)
     console.print(headline_sentence(summary.headline), markup=False, highlight=False)
-    if faults := _faults(summary.rows["overall"]):
-        console.print(f"Of these answers: {faults}.", markup=False, highlight=False)
+    if counted := _faults(summary.rows["overall"]):
+        console.print(f"Of these answers: {counted}.", markup=False, highlight=False)
 
 
 def headline_sentence(head: Headline) -> str:

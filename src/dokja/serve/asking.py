@@ -17,7 +17,7 @@ from dokja.engine.api import Request
 from dokja.engine.effort import Effort, thought
 from dokja.engine.rules import Grammar
 from dokja.errors import DokjaError
-from dokja.serve.calls import call_schema, forced_beginning, tool_names
+from dokja.serve.calls import answer_or_calls, call_schema, forced_beginning, tool_names
 from dokja.serve.facts import Facts
 from dokja.text.chat import BOS, CALL, CALL_END, Message, Segment
 from dokja.text.style import Style, Tools
@@ -130,8 +130,8 @@ def plan(ask: Ask, facts: Facts, name: str, most_tokens: int | None = None) -> P
     )
     lead = style.lead if thinking else ""  # an answer at once has it in the prompt
     forced = _forced(ask, tools, facts, lead) if ask.choice not in ("auto", "none") else None
-    if ask.schema is not None:
-        request = replace(request, grammar=_answer_grammar(ask, tools, lead))
+    if ask.schema is not None and forced is None:  # a call that must come is no content
+        request = replace(request, grammar=_answer_grammar(ask.schema, ask, tools, facts, lead))
     return Plan(request, ask, thinking, tools, forced)
 
 
@@ -180,14 +180,12 @@ def _wanted(ask: Ask, facts: Facts) -> tuple[bool, int | None]:
     return style.thinking if ask.thinking is None else ask.thinking, None
 
 
-def _answer_grammar(ask: Ask, tools: Tools, lead: str) -> Grammar:
-    if tools:
-        raise Refusal(
-            "A response_format binds the whole answer, so no tool could be called. Leave out tools, or set tool_choice "
-            'to "none".',
-            "response_format",
-        )
-    return Grammar.json_schema(ask.schema or {"type": "object"}).after(lead)
+def _answer_grammar(schema: Mapping[str, Any], ask: Ask, tools: Tools, facts: Facts, lead: str) -> Grammar:
+    """JSON under the schema; with tools, calls of them may come in its place."""
+    if not tools:
+        return Grammar.json_schema(schema).after(lead)
+    style, specials = facts.style, facts.tokenizer.specials
+    return answer_or_calls(style.calls, tools, schema, specials, ask.parallel).after(lead)
 
 
 def _forced(ask: Ask, tools: Tools, facts: Facts, lead: str) -> Forced:
@@ -198,8 +196,6 @@ def _forced(ask: Ask, tools: Tools, facts: Facts, lead: str) -> Forced:
         tools = [tool for tool in tools if tool_names([tool]) == {ask.choice}]
         if not tools:
             raise Refusal(f"tool_choice names {ask.choice!r}, which is none of the tools.", "tool_choice")
-    if ask.schema is not None:
-        raise Refusal("A request cannot have both a response_format and a tool call that must come.", "tool_choice")
     style, specials = facts.style, facts.tokenizer.specials
     beginning = forced_beginning(style.calls, tool_names(tools))
     segments = (Segment(lead, False), Segment(CALL, True), Segment(beginning, False))

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
-from dokja.text.chat import ToolCall, to_json
+from dokja.engine.rules import Grammar
+from dokja.text.chat import CALL, CALL_END, ToolCall, to_json
 from dokja.text.official.k2 import begun_xml_call
 from dokja.text.style import Tools
 
@@ -115,12 +116,35 @@ def forced_beginning(calls: Literal["json", "xml"], names: Collection[str]) -> s
     return "\n<function=" if others else f"\n<function={name}>\n"
 
 
-def call_schema(tools: Tools) -> dict[str, object]:
+def answer_or_calls(
+    calls: Literal["json", "xml"], tools: Tools, schema: Mapping[str, Any], ids: Mapping[str, int], parallel: bool
+) -> Grammar:
+    """JSON under a schema, or calls of these tools and nothing else; one call where they are not `parallel`. `ids`: of
+    the markers that are tokens; those that are not are written as text."""
+    opening, closing = (f"<[{ids[m]}]>" if m in ids else json.dumps(m) for m in (CALL, CALL_END))
+    words: dict[str, Mapping[str, Any]] = {}
+    rules = ""
+    if calls == "json":
+        words, body = {"body": call_schema(tools)}, f"{opening} {_SPACE} body {_SPACE} {closing}"
+    else:
+        names = " | ".join(json.dumps(name) for name in sorted(tool_names(tools)))
+        rest = f"text {closing}" if CALL_END in ids else "until"
+        body = f'{opening} /\\s*/ "<function=" ({names}) ">" {rest}'
+        rules = f"\ntext: /(.|\\n)*/\nuntil[lazy]: /(.|\\n)*{re.escape(CALL_END).replace('/', chr(92) + '/')}/"
+    others = f"other: {_SPACE} call{'+' if parallel else ''}\ncall: {body} {_SPACE}{rules}"
+    return Grammar.json_or(schema, others, words)
+
+
+_SPACE = "/[ \\n]{0,8}/"
+
+
+def call_schema(tools: Tools) -> dict[str, Any]:
     """The JSON schema of a call of one of these tools, in the format `json`."""
     kinds = []
-    for tool in tools:
+    for i, tool in enumerate(tools):
         body = tool.get("function", tool)
-        arguments = body.get("parameters") or {"type": "object"}
+        place = "#/properties/arguments" if len(tools) == 1 else f"#/anyOf/{i}/properties/arguments"
+        arguments = _moved(body.get("parameters") or {"type": "object"}, place)
         kinds.append(
             {
                 "type": "object",
@@ -130,6 +154,18 @@ def call_schema(tools: Tools) -> dict[str, object]:
             }
         )
     return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema whose references to its own parts are right where it stands in a larger one."""
+    if isinstance(schema, list):
+        return [_moved(part, place) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: part if key in ("const", "enum") else _moved(part, place) for key, part in schema.items()}
+    if isinstance(to := moved.get("$ref"), str) and (to == "#" or to.startswith("#/")):
+        moved["$ref"] = place + to[1:]
+    return moved
 
 
 def _string(quoted: str) -> str | None:

@@ -39,6 +39,8 @@ class Script:
     info: Mapping[str, Any] = field(default_factory=dict)
     step_seconds: float = 0.0
     load_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    """Of every grammar."""
     slots: int = 8
     context: int = 4096
     faults: Sequence[Fault] = ()
@@ -68,6 +70,10 @@ class ScriptedEngine:
         self._running: list[_Answer] = []
         self._tokenizer = Tokenizer.load(script.tokenizer, imported=True) if script.tokenizer else None
         time.sleep(script.load_seconds)
+
+    def prepare(self, request: Request) -> None:
+        """Takes as long as the script says."""
+        time.sleep(self.script.compile_seconds)
 
     def submit(self, request: Request) -> str:
         """Puts a request into the queue. Raises DokjaError for a prompt beyond the context."""

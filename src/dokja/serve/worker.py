@@ -1,6 +1,7 @@
 """The engine process: `python -m dokja.serve.worker FD` speaks `serve.wire` over the socket FD until it is closed.
 
     loop: take what the server says ─► one step of the engine ─► send tokens, endings and a beat, all at once
+              └─ a grammar ─► compiled in a thread ─► submitted when that is done: nobody's tokens wait for it
 
 It ignores SIGTERM and SIGINT: the server is who finishes what runs, and the end of the connection ends this process,
 also where the server was killed. What goes wrong inside a step ends it too, because nobody knows the engine's state
@@ -14,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -34,6 +36,7 @@ _SMALL_BYTES = 32 << 20
 class Steps(Protocol):
     """The part of an engine that is used here."""
 
+    def prepare(self, request: Request) -> None: ...
     def submit(self, request: Request) -> str: ...
     def step(self, done: list[Completion] | None = None) -> list[Event]: ...
     def abort(self, name: str) -> Completion | None: ...
@@ -48,6 +51,9 @@ class Worker:
         self._at_work: set[str] = set()
         self._heard: set[str] = set()  # of them, those that have sent a token
         self._events: list[list[Any]] = []  # not yet sent
+        self._compiling: dict[str, tuple[Request, Future[None]]] = {}
+        self._compilers = ThreadPoolExecutor(2)
+        self._bell, self._ring = socket.socketpair()  # a byte for every grammar that is compiled
         self._beat = 0
         self._sent = self._told = 0.0  # when anything, and when figures were sent last
 
@@ -84,26 +90,57 @@ class Worker:
         """Does what the server said meanwhile -> whether it is still there. Waits a tick where there is no work."""
         self._refused: list[list[Any]] = []
         wait = 0.0 if self._at_work else TICK
-        while select.select([self._sock], [], [], wait)[0]:
-            data = self._sock.recv(1 << 20)
-            if not data:
-                return False
-            for message in self._unpacker.feed(data):
-                self._obey(message)
+        while ready := select.select([self._sock, self._bell], [], [], wait)[0]:
+            if self._bell in ready:
+                self._bell.recv(1 << 10)
+                self._take_compiled()
+            if self._sock in ready:
+                data = self._sock.recv(1 << 20)
+                if not data:
+                    return False
+                for message in self._unpacker.feed(data):
+                    self._obey(message)
             wait = 0.0
         return True
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "abort" in message:
+            if (compiling := self._compiling.pop(message["abort"], None)) is not None:
+                compiling[1].cancel()
             self._engine.abort(message["abort"])
             self._forget(message["abort"])
         elif "submit" in message:
-            name = message["submit"]["id"]
             try:
-                self._engine.submit(request_from_wire(message["submit"]))
-                self._at_work.add(name)
+                request = request_from_wire(message["submit"])
+                if request.grammar is None:
+                    self._submit(request)
+                else:
+                    self._compile(request)
             except DokjaError as error:
-                self._refused.append(ending_to_wire(name, Ending("error", message=str(error), trouble="refused")))
+                self._refuse(message["submit"]["id"], error)
+
+    def _submit(self, request: Request) -> None:
+        self._engine.submit(request)
+        self._at_work.add(request.id)
+
+    def _refuse(self, name: str, error: DokjaError) -> None:
+        self._refused.append(ending_to_wire(name, Ending("error", message=str(error), trouble="refused")))
+
+    def _compile(self, request: Request) -> None:
+        """Submits a request when its grammar is compiled."""
+        future = self._compilers.submit(self._engine.prepare, request)
+        self._compiling[request.id] = (request, future)
+        future.add_done_callback(lambda _: self._ring.send(b"."))
+
+    def _take_compiled(self) -> None:
+        for name, (request, future) in list(self._compiling.items()):
+            if future.done():
+                del self._compiling[name]
+                try:
+                    future.result()
+                    self._submit(request)
+                except DokjaError as error:
+                    self._refuse(name, error)
 
     def _forget(self, name: str) -> None:
         self._at_work.discard(name)

@@ -8,11 +8,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dokja.errors import ConfigError
 from dokja.judge.endpoint.client import Client, Failed
 from dokja.judge.records import Sampling
 from dokja.tasks.agentic.dialogue import Reply
 from dokja.text.chat import Message, Mode, ToolCall
 
+_MORE = ("top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+"""Sent only where they do something, because not everybody knows the fields."""
+_PLAIN = Sampling(0.0, 1.0, 1, None)
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>\s*", re.DOTALL)
 
 
@@ -20,6 +24,18 @@ class EndpointChat:
     """A `tasks.agentic.dialogue.Chat` over a client that is open."""
 
     def __init__(self, client: Client, mode: Mode, sampling: Sampling) -> None:
+        """Raises ConfigError for a mode or a budget that the endpoint cannot be asked for."""
+        e = client.endpoint
+        if mode not in e.modes:
+            raise ConfigError(
+                f"The endpoint {e.name} can be asked in the mode {' and '.join(e.modes)}, not {mode}. "
+                "Say in its row of --endpoints what turns its thoughts on and off."
+            )
+        if mode == "think" and sampling.budget is not None and e.budget is None:
+            raise ConfigError(
+                f"The endpoint {e.name} is not known to close a thought at a budget. Name the field that does as "
+                "`budget` in its row of --endpoints, or leave --budget out."
+            )
         self._client, self._mode, self._sampling = client, mode, sampling
 
     async def __call__(
@@ -27,12 +43,19 @@ class EndpointChat:
     ) -> Reply:
         """The next message; cut short ("length") where the conversation has outgrown the context. Raises the client's
         Failed and Stopped for other trouble."""
+        body, rng = self._body(messages, tools, seed), random.Random(key)
         try:
-            said, times = await self._client.chat(self._body(messages, tools, seed), random.Random(key))
+            said, times = await self._client.chat(body, rng)
         except Failed as failure:
-            if failure.context:
+            if not failure.context:
+                raise
+            try:  # an answer may take what the context leaves
+                del body[self._client.endpoint.length]
+                said, times = await self._client.chat(body, rng)
+            except Failed as again:
+                if not again.context:
+                    raise
                 return Reply(Message("assistant"), "length")
-            raise
         return Reply(
             read_message(said.content, said.reasoning),
             "length" if said.finish == "length" else "stop",
@@ -53,13 +76,11 @@ class EndpointChat:
             "seed": seed % 2**31,
             endpoint.length: how.max_tokens,
         }
+        body |= {key: getattr(how, key) for key in _MORE if getattr(how, key) != getattr(_PLAIN, key)}
         if tools:
             body["tools"] = list(tools)
         thinking = self._mode == "think"
-        if endpoint.thinking == "enable_thinking":
-            body["chat_template_kwargs"] = {"enable_thinking": thinking}
-        elif endpoint.thinking == "reasoning_effort":
-            body["reasoning_effort"] = "medium" if thinking else "none"
+        body |= endpoint.switch(thinking)
         if thinking and how.budget is not None and endpoint.budget is not None:
             body[endpoint.budget] = how.budget
         return body

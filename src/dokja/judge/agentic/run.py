@@ -37,8 +37,8 @@ class Plan:
     at_once: int
     user: str
     judge: Chat | None = None
-    endpoint: str = ""
-    """Name of the endpoint that is judged, where it is one."""
+    over: Callable[[], str | None] = lambda: None
+    """Which limit of spending is met, in words; no conversation begins then."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,13 @@ async def run_agents(
     plan: Plan,
     origin: Origin,
     progress: Progress | None = None,
+    spent: Callable[[Record], None] = lambda record: None,
 ) -> list[Record]:
     """Hold every scenario's conversation `repeats` times and grade it; returns the records in that order.
 
-    Conversations that are in `out_dir` are not held again. Raises DataError where those are of another model, user,
-    data or sampling, and, once all others are done, where conversations could not be held.
+    Conversations that are in `out_dir` are not held again; `spent` hears of every one, those included. Raises DataError
+    where those are of another model, user, data or sampling, and, once all others are done, where conversations could
+    not be held or a limit was met.
     """
     if plan.repeats < 1 or plan.at_once < 1:
         raise ConfigError(f"{plan.repeats} repeats of which {plan.at_once} at once ask nothing. Use 1 or more of each.")
@@ -74,10 +76,14 @@ async def run_agents(
         left = [item for item in items if item.key not in log.records]
         gate, started, done = asyncio.Semaphore(plan.at_once), time.perf_counter(), len(items) - len(left)
         failures: list[str] = []
+        for record in log.records.values():
+            spent(record)
 
         async def one(item: _Item) -> None:
             nonlocal done
             async with gate:
+                if plan.over() is not None:
+                    return
                 agent, user = cast(item.scenario)
                 seed = request_seed(plan.seed, item.key)
                 name = "/".join(map(str, item.key[1:]))
@@ -91,7 +97,8 @@ async def run_agents(
                     failures.append(f"{item.scenario.id}: {type(error).__name__}: {error}")
                     return
                 seconds = time.perf_counter() - started
-                log.append(_record(item, talk, verdict, plan, origin, seed, seconds))
+                log.append(record := _record(item, talk, verdict, plan, origin, seed, seconds))
+                spent(record)
                 done += 1
                 if progress is not None:
                     progress.update(done)
@@ -106,6 +113,11 @@ async def run_agents(
             raise DataError(
                 f"{len(failures)} of {len(items)} conversations could not be held ({failures[0][:300]}). "
                 "The others are kept: type the same command again."
+            )
+        if done < len(items):
+            raise DataError(
+                f"{plan.over()}: {len(items) - done} of {len(items)} conversations are left. Raise the limit and type "
+                "the same command again."
             )
         log.settle(item.key for item in items)
         return [log.records[item.key] for item in items]
@@ -158,7 +170,7 @@ def _record(
         template_sha256=origin.template_sha256,
         grader_version=origin.grader_version,
         usage=_usage(replies),
-        endpoint=plan.endpoint,
+        endpoint=origin.endpoint,
         dialogue={
             "turns": [turn.to_dict() for turn in talk.turns],
             "ended": talk.ended,
@@ -187,7 +199,7 @@ def _check_origin(log: RecordLog, items: Sequence[_Item], plan: Plan, origin: Or
         held: dict[str, Any] = record.dialogue or {}
         if record.problem_id not in data:
             other = f"another suite (it holds {record.problem_id})"
-        elif record.model_sha256 != origin.model_sha256:
+        elif (record.model, record.model_sha256) != (origin.model, origin.model_sha256):
             other = f"another model ({record.model})"
         elif held.get("user") != plan.user:
             other = f"another simulated user ({held.get('user')})"

@@ -107,7 +107,8 @@ class Client:
         await self._session.close()
 
     async def models(self) -> list[Mapping[str, Any]] | None:
-        """What it says of its models; None where it does not say. Raises Stopped for a key that it does not take."""
+        """What it says of its models; None where it does not say. Raises Stopped where nobody listens at its address,
+        or the key is not taken."""
         try:
             timeout = self._http.ClientTimeout(total=_CONNECT)
             async with self._session.get(
@@ -117,6 +118,11 @@ class Client:
                 if got.status == 401:
                     raise self._refused(401, data)
                 listed = read_json(data).get("data") if got.status == 200 else None
+        except self._http.ClientConnectorError as error:
+            raise Stopped(
+                f"The endpoint {self.endpoint.name} does not answer at {self.endpoint.base_url} ({error}). Start it, "
+                "or look at its address; then type the same command again."
+            ) from error
         except (self._http.ClientError, TimeoutError, OSError, Broken, AttributeError):
             return None
         return [m for m in listed if isinstance(m, dict)] if isinstance(listed, list) else None

@@ -113,6 +113,8 @@ def message_of(body: Any) -> str:
 
 
 def _split(content: str, thought: str, finish: str, usage: Usage, reasoning: Reasoning) -> Reply:
+    # half of a surrogate pair is no letter, and no file could hold it
+    content, thought = (text.encode("utf-8", "replace").decode() for text in (content, thought))
     if thought:
         raw, left_open = f"<think>{thought}</think>{content}", finish == "length" and not content
     else:

@@ -52,9 +52,9 @@ class Spending:
         """Which limit is met, in words, or None."""
         limits = self.limits
         if limits.cost is not None and self.cost >= limits.cost:
-            return f"--max-cost {limits.cost:g} is reached ({self.cost:.4g} {self.currency} so far)"
+            return f"--max-cost {limits.cost:g} is reached ({self.cost:.4g} {self.currency} so far), so raise it"
         if limits.tokens is not None and self.tokens >= limits.tokens:
-            return f"--max-total-tokens {limits.tokens} is reached ({self.tokens} so far)"
+            return f"--max-total-tokens {limits.tokens} is reached ({self.tokens} so far), so raise it"
         if limits.seconds is not None and self._clock() - self._began >= limits.seconds:
             return f"--max-seconds {limits.seconds:g} are over"
         return None

@@ -9,7 +9,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import dokja
 from dokja.serve.api import chat, completions, embeddings, errors, health, lists, responses
-from dokja.serve.api.gate import Gate
+from dokja.serve.api.document import documented
+from dokja.serve.api.gate import OPEN, Gate
 from dokja.serve.api.state import Server
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]", "testserver")
@@ -22,6 +23,7 @@ def make_app(server: Server, hosts: Sequence[str] | None = None) -> FastAPI:
     app.state.server = server
     for module in (chat, completions, responses, lists, embeddings, health):
         app.include_router(module.router)
+    app.openapi = documented(app, server, OPEN)  # type: ignore[method-assign]
     errors.install(app)
     server.metrics.watch(server.models)
     if hosts is not None:

@@ -13,7 +13,8 @@ from dokja.serve.api.state import Server
 from dokja.serve.ledger import Grant
 from dokja.serve.logs import Note
 
-_OPEN = ("/", "/health", "/health/live", "/health/ready")
+OPEN = ("/", "/health", "/health/live", "/health/ready")
+"""Paths that ask for no key."""
 _EVERYBODY = Grant("", frozenset(("generate", "metrics")))
 
 
@@ -67,13 +68,13 @@ class Gate:
             await error_response(of_exception(error))(scope, receive, counted)
         finally:
             # A page loads dozens of files, and a watchdog asks for health all day: nobody would find the rest.
-            quiet = note.status < 500 and (scope["path"] in _OPEN or scope["path"].startswith(self._server.doors))
+            quiet = note.status < 500 and (scope["path"] in OPEN or scope["path"].startswith(self._server.doors))
             note.write(logging.DEBUG if quiet else logging.INFO)
 
     async def _grant(self, scope: Scope) -> Grant:
         """What the request may do. Raises ApiError for one without a key, or with one that may not do this."""
         keys = self._server.keys
-        if keys is None or scope["path"] in _OPEN or scope["path"].startswith(self._server.doors):
+        if keys is None or scope["path"] in OPEN or scope["path"].startswith(self._server.doors):
             return _EVERYBODY
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         kind, _, secret = header.partition(" ")

@@ -200,16 +200,19 @@ async def _events(answers: Answers, output: Output) -> AsyncGenerator[bytes, Non
 
     for kind in ("response.created", "response.in_progress"):
         yield numbered({"type": kind, "response": output.response(None)})
+    done: Done | None = None
     async for _, item in answers:
-        if not isinstance(item, Done):
-            for told in output.add(item):
-                yield numbered(told)
-        elif item.finish == "error":
-            error = of_ending(item.ending)
-            output.failed = {"code": "server_error", "message": str(error)}
-            yield numbered({"type": "response.failed", "response": output.response(answers.total())})
-        else:
-            for told in output.end(item.finish):
-                yield numbered(told)
-            kind = "response.incomplete" if item.finish == "length" else "response.completed"
-            yield numbered({"type": kind, "response": output.response(answers.total())})
+        if isinstance(item, Done):
+            done = item
+            continue
+        for told in output.add(item):
+            yield numbered(told)
+    assert done is not None
+    if done.finish == "error":
+        output.failed = {"code": "server_error", "message": str(of_ending(done.ending))}
+        yield numbered({"type": "response.failed", "response": output.response(answers.total())})
+        return
+    for told in output.end(done.finish):
+        yield numbered(told)
+    kind = "response.incomplete" if done.finish == "length" else "response.completed"
+    yield numbered({"type": kind, "response": output.response(answers.total())})

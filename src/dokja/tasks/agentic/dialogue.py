@@ -64,7 +64,8 @@ class Turn:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; what is empty is left out."""
-        return {key: value for key, value in asdict(self).items() if value or key in ("who", "content")}
+        said = {**asdict(self), "calls": [asdict(call) for call in self.calls]}
+        return {key: value for key, value in said.items() if value or key in ("who", "content")}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Turn:

@@ -85,7 +85,7 @@ def load_domains(name: str, data: str | Path | None = None, limit: int | None = 
     `limit` keeps so many scenarios of each, chosen by a hash of their ids, so that a smaller choice is part of a larger
     one. ConfigError for an unknown name, DataError for data that is missing or altered.
     """
-    pack, _, inner = name.partition("/")
+    pack, inner = split_name(name)
     definition = find_definition(pack)
     if not definition.agent:
         raise ConfigError(f"{pack} is no benchmark for agents. It is asked as a suite like any other.")
@@ -95,6 +95,16 @@ def load_domains(name: str, data: str | Path | None = None, limit: int | None = 
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit} asks nothing. Use at least 1.")
     return [_load(replace(definition, tasks=(task,)), data, limit) for task in wanted]
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """(pack, domain or nothing): of a pack's name, or of the path of a folder with a pack.json."""
+    whole = Path(name).expanduser()
+    for folder, inner in ((whole, ""), (whole.parent, whole.name)):
+        if (folder / "pack.json").is_file():
+            return str(folder), inner
+    pack, _, inner = name.partition("/")
+    return pack, inner
 
 
 def _load(definition: Definition, data: str | Path | None, limit: int | None) -> Domain:

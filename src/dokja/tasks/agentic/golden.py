@@ -25,6 +25,7 @@ class Golden:
     """Both sides of one scenario; `actions` and `said` may be altered before it begins, to see the reward fall."""
 
     def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
         self.actions: list[Mapping[str, Any]] = scenario.part("actions")
         self.said: list[str] = scenario.part("communicate_info")
         self._done = False

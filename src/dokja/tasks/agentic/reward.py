@@ -14,6 +14,7 @@ The other parts are worked out as well, to be looked at.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,4 +129,5 @@ async def _true(judge: Chat, sentence: str, turns: Sequence[Turn]) -> bool:
     lines = [f"{t.who}: {t.content or ', '.join(c.json() for c in t.calls)}" for t in turns]
     asked = "\n".join(["<conversation>", *lines, "</conversation>", "", f"Sentence: {sentence}"])
     reply = await judge((Message("system", _JUDGE), Message("user", asked)), (), key=f"judge/{sentence}", seed=0)
-    return reply.message.content.strip().upper().rstrip(".").endswith("TRUE")
+    words = re.findall(r"\w+", reply.message.content)
+    return bool(words) and words[-1].upper() == "TRUE"
