@@ -1,5 +1,4 @@
-"""Harnesses of other people, as they come from their packages, against `dokja serve`: what they report is what the model
-says.
+"""Harnesses of other people, as they come from their packages, against `dokja serve`: what they report is true.
 
 They are no dependencies. Where they are not installed beside dokja, name a Python that has them:
 

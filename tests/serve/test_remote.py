@@ -60,7 +60,8 @@ class Upstream:
                 break
         self.bodies.append(json.loads(body))
         status, chunks = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        kind = b"text/event-stream" if status == 200 else b"application/json"
+        streams = status == 200 and not scope["path"].endswith("/embeddings")
+        kind = b"text/event-stream" if streams else b"application/json"
         await send(
             {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind), *self.headers]}
         )
@@ -71,7 +72,7 @@ class Upstream:
                 self.left += 1
                 return
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if status == 200 and not chunks[-1:] == GOOD[-1:]:
+        if streams and not chunks[-1:] == GOOD[-1:]:
             raise RuntimeError("broken off")
         await send({"type": "http.response.body", "body": b""})
 
@@ -257,3 +258,21 @@ def test_the_command_serves_what_another_process_has(tmp_path: Path) -> None:
     message = got["choices"][0]["message"]
     assert (message["content"], message["reasoning_content"], got["model"]) == ("seven", "three plus four", "outer")
     assert got["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+
+
+def test_embeddings_are_the_other_engines() -> None:
+    made = {"object": "list", "model": "its", "data": [{"index": 0, "embedding": [0.5, 1.0]}]}
+    answers = [(200, [json.dumps(body).encode()]) for body in ({**made, "usage": {"prompt_tokens": 3}}, {"no": 1})]
+    app = Upstream(*answers, (400, [b'{"error": {"message": "it writes only", "param": "model"}}']))
+
+    async def test() -> None:
+        async with served(app) as client:
+            got = [await client.post("/v1/embeddings", json={"model": "m", "input": ["one"]}) for _ in range(3)]
+            assert [g.status_code for g in got] == [200, 503, 400]
+            assert (got[0].json()["data"], got[0].json()["model"]) == (made["data"], "m")
+            assert "no embeddings" in got[1].json()["error"]["message"]
+            assert got[2].json()["error"]["message"] == "it writes only"
+            assert app.bodies[0] == {"model": "m", "input": ["one"]}
+            assert 'dokja_prompt_tokens_total{model="m"} 3.0' in (await client.get("/metrics")).text
+
+    run(test)

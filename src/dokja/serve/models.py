@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from dokja.engine.api import answers_of
 from dokja.errors import ConfigError
-from dokja.serve.asking import Ask, Plan, plain_plan, plan
+from dokja.serve.asking import Ask, Plan, Refusal, plain_plan, plan
 from dokja.serve.client import EngineClient, State
 from dokja.serve.facts import Facts
 from dokja.serve.limits import Admission, Limits
@@ -102,6 +102,15 @@ class Served(ABC):
         self, job: Any, spelling: Any, until: float | None, usage: Usage
     ) -> AsyncGenerator[list[Part] | Done, None]:
         """See `turn.answer`."""
+
+    async def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Embeddings, as OpenAI's API has them. Raises Refusal where the model has none to give."""
+        raise Refusal(
+            f"The model {self.name!r} writes text and gives no embeddings: hidden states of a model that was not "
+            "trained for them find little. Use one that was, in an engine that serves it: dokja serve --engine.",
+            "model",
+            "unsupported_model",
+        )
 
     @abstractmethod
     def text(self, job: Any) -> str:

@@ -213,6 +213,24 @@ class Remote:
         finally:
             self._in_flight -= 1
 
+    async def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Its embeddings. Raises Refusal, Busy or EngineLost."""
+        self._in_flight += 1
+        try:
+            response = await self._http.post("/embeddings", json=dict(body))
+            if response.status_code != 200:
+                raise self._error(response)
+            made = response.json()
+        except (httpx.HTTPError, _Passing) as error:
+            raise EngineLost(str(error) if isinstance(error, _Passing) else self._absent()) from error
+        except ValueError:
+            made = None
+        finally:
+            self._in_flight -= 1
+        if not isinstance(made, dict) or not isinstance(made.get("data"), list):
+            raise EngineLost(f"The engine at {self.url} answers with what are no embeddings.")
+        return made
+
     async def _once(
         self, path: str, body: Mapping[str, Any], until: float | None
     ) -> AsyncGenerator[dict[str, Any], None]:

@@ -107,6 +107,10 @@ class RemoteModel(Served):
             yield parts
         yield Done("error" if ending.trouble else reader.finish or "stop", usage, ending)
 
+    async def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What the other engine answers."""
+        return await self.client.embed({**body, "model": self.client.model}) | {"model": self.name}
+
     def text(self, job: RemoteJob) -> str:
         """What was sent, as JSON."""
         return json.dumps(job.prompt, ensure_ascii=False)

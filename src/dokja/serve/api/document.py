@@ -7,12 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from dokja.serve.api import shapes
 from dokja.serve.api.state import Server
 
-_ANSWERS: dict[str, type[shapes.BaseModel]] = {
+_ANSWERS: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": shapes.ChatCompletion,
     "/v1/completions": shapes.TextCompletion,
     "/v1/responses": shapes.ResponseObject,
@@ -54,7 +55,7 @@ def documented(app: FastAPI, server: Server, open_paths: tuple[str, ...]) -> Cal
 
 def _complete(document: dict[str, Any], server: Server, open_paths: tuple[str, ...]) -> None:
     """Puts in what FastAPI cannot know, and takes out what it only guesses."""
-    shown = {*_ANSWERS.values(), shapes.Error}
+    shown: set[type[BaseModel]] = {*_ANSWERS.values(), shapes.Error}
     _, defined = models_json_schema(
         [(m, "serialization") for m in sorted(shown, key=lambda m: m.__name__)],
         ref_template="#/components/schemas/{model}",
@@ -94,5 +95,5 @@ def _responses(path: str, kind: str) -> dict[str, Any]:
     return good | told
 
 
-def _named(shape: type[shapes.BaseModel]) -> dict[str, str]:
+def _named(shape: type[BaseModel]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{shape.__name__}"}

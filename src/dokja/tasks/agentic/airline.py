@@ -26,12 +26,12 @@ CITIES = {
     "MSP": "Minneapolis", "DTW": "Detroit", "PHL": "Philadelphia", "LGA": "LaGuardia",
 }  # fmt: skip
 
-_USER = text("The customer's id, such as 'mia_li_3668'.")
-_RESERVATION = text("The reservation's id, six characters such as '4WQ150'.")
+_USER = text("The customer's id, such as 'jane_doe_0000'.")
+_RESERVATION = text("The reservation's id, six characters such as 'ABC123'.")
 _FROM, _TO = text("Airport of departure, three letters."), text("Airport of arrival, three letters.")
 _DAY = text("The day, as YYYY-MM-DD.")
 _CABIN = text("The class of all flights.", "business", "economy", "basic_economy")
-_PAYS = text("A way to pay out of the customer's profile, such as 'gift_card_3576581'.")
+_PAYS = text("A way to pay out of the customer's profile, such as 'gift_card_0000000'.")
 _FLIGHTS = several("All flights of the trip in order.", flight_number=text("Such as 'HAT001'."), date=_DAY)
 _PASSENGERS = several(
     "Everybody who flies.", first_name=text("First name."), last_name=text("Last name."), dob=text("Born, YYYY-MM-DD.")

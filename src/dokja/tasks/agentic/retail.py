@@ -13,9 +13,9 @@ from dokja.tasks.agentic.toolkit import Calculator, Desk, Rows, ToolError, text,
 
 REASONS = ("no longer needed", "ordered by mistake")
 
-_USER = text("The customer's id, such as 'noah_brown_6181'.")
-_ORDER = text("The order's id with its '#', such as '#W2611340'.")
-_WAY = text("A way to pay out of the customer's profile, such as 'paypal_5727330'.")
+_USER = text("The customer's id, such as 'jane_doe_0000'.")
+_ORDER = text("The order's id with its '#', such as '#W0000000'.")
+_WAY = text("A way to pay out of the customer's profile, such as 'paypal_0000000'.")
 _ITEMS = texts("Items of the order, by item id; one that is meant twice is named twice.")
 _NEW = texts("What each of them becomes, in the same order: item ids of the same products.")
 _ADDRESS: dict[str, Any] = {

@@ -16,9 +16,9 @@ TODAY = date(2025, 2, 25)
 _TABLES = {"L": "lines", "D": "devices", "B": "bills", "C": "customers", "P": "plans"}
 _KEYS = {"lines": "line_id", "devices": "device_id", "bills": "bill_id", "customers": "customer_id", "plans": "plan_id"}
 
-_CUSTOMER = text("The customer's id, such as 'C1001'.")
-_LINE = text("The line's id, such as 'L1001'; it must be the customer's.")
-_BILL = text("The bill's id, such as 'B1001'.")
+_CUSTOMER = text("The customer's id, such as 'C0000'.")
+_LINE = text("The line's id, such as 'L0000'; it must be the customer's.")
+_BILL = text("The bill's id, such as 'B0000'.")
 
 
 class Telecom(Desk):
@@ -26,7 +26,7 @@ class Telecom(Desk):
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    @tool("Find a customer by phone number, their own or that of a line.", phone_number=text("Such as '555-123-2001'."))
+    @tool("Find a customer by phone number, their own or that of a line.", phone_number=text("Such as '555-000-0000'."))
     def get_customer_by_phone(self, phone_number: str) -> Rows:
         """The row of a customer."""
         for customer in self.db["customers"]:

@@ -103,7 +103,7 @@ def load_pack(
     if definition.agent:
         raise ConfigError(
             f"{definition.name} is answered in many turns with tools and a simulated user, which a list of problems "
-            "cannot hold. It is run by an agent, not as a suite."
+            f"cannot hold. Judge it with: dokja judge MODEL --suite {definition.name} --user http://host:port/v1#model"
         )
     wanted = [t for t in definition.tasks if t.language in languages]
     if not wanted:
