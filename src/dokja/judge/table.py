@@ -163,20 +163,24 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
     """Print pass@1 by family, language and mode with 95 % intervals, beside it the answers that could not be graded on
     their merits, and the headline."""
     console = console or Console()
-    languages = list(dict.fromkeys(r.language for r in summary.rows["language"]))
-    columns = [
-        (lang, mode) for lang in languages for mode in MODES if any(r.mode == mode for r in summary.rows["overall"])
-    ]
-    table = Table(
-        title=f"{summary.model}: pass@1 in %, 95 % intervals", title_justify="left", title_style="bold", box=box.SIMPLE
-    )
-    table.add_column("family")
+    tasks = list(dict.fromkeys(r.task or "" for r in summary.rows["task"]))
+    spoken = {task: {r.language for r in summary.rows["cell"] if r.task == task} for task in tasks}
+    languages: list[str | None] = list(dict.fromkeys(r.language for r in summary.rows["language"]))
+    if all(len(told) == 1 for told in spoken.values()):  # tasks of one language each need one column for it
+        languages = [None]
+    modes = [mode for mode in MODES if any(r.mode == mode for r in summary.rows["overall"])]
+    columns = [(language, mode) for language in languages for mode in modes]
+    pack = shared_pack(tasks)
+    title = f"{summary.model}{f', {pack}' if pack else ''}: pass@1 in %, 95 % intervals"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    table.add_column("task" if pack else "family", no_wrap=True)
     for language, mode in columns:
-        table.add_column(f"{language} {mode}", justify="right", no_wrap=True)
+        table.add_column(f"{language} {mode}" if language else mode, justify="right", no_wrap=True)
     faults = [name for name in _FAULTS if any(getattr(r, name) for r in summary.rows["overall"])]
     for fault in faults:
         table.add_column(fault.replace("_", " "), justify="right")
-    rows = {(r.task, r.language, r.mode): r for r in (*summary.rows["cell"], *summary.rows["language"])}
+    kinds = ("cell", "language") if languages != [None] else ("task", "overall")
+    rows = {(r.task, r.language, r.mode): r for kind in kinds for r in summary.rows[kind]}
 
     def add(name: str, task: str | None, style: str = "") -> None:
         cells = [_cell(rows[key].score) if (key := (task, *column)) in rows else "–" for column in columns]
@@ -184,14 +188,20 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
         counts = [str(sum(getattr(r, fault) for r in mine)) for fault in faults]
         table.add_row(escape(name), *cells, *counts, style=style)
 
-    for task in dict.fromkeys(r.task or "" for r in summary.rows["task"]):
-        add(task, task)
+    for task in tasks:
+        add(task.removeprefix(f"{pack}/") if pack else task, task)
     table.add_section()
     add("all", None, "bold")
     console.print(table)
     console.print(headline_sentence(summary.headline), markup=False, highlight=False)
     if counted := _faults(summary.rows["overall"]):
         console.print(f"Of these answers: {counted}.", markup=False, highlight=False)
+
+
+def shared_pack(tasks: Sequence[str]) -> str | None:
+    """The one pack that all these tasks are of."""
+    packs = {task.partition("/")[0] for task in tasks}
+    return packs.pop() if len(packs) == 1 and all("/" in task for task in tasks) else None
 
 
 def headline_sentence(head: Headline) -> str:
