@@ -100,6 +100,17 @@ def test_json_is_valid_under_its_schema(client: openai.OpenAI) -> None:
     jsonschema.validate(json.loads(got.content), SCHEMA)
 
 
+def test_an_answer_under_a_schema_or_a_call_comes(client: openai.OpenAI) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
+    tool = {**WEATHER, "function": {**WEATHER["function"], "parameters": SCHEMA}}
+    how = {"tools": [tool], "response_format": form, "max_tokens": 600, "reasoning_effort": "none"}
+    for seed in range(4):
+        one = said(chat(client, seed=seed, **how))
+        assert bool(one.calls) != bool(one.content.strip())
+        for text in [arguments for _, arguments in one.calls] or [one.content]:
+            jsonschema.validate(json.loads(text), SCHEMA)
+
+
 def test_a_call_that_has_to_come_comes(client: openai.OpenAI) -> None:
     tool = {**WEATHER, "function": {**WEATHER["function"], "parameters": SCHEMA}}
     choice = {"type": "function", "function": {"name": "weather"}}
@@ -116,6 +127,18 @@ def test_texts_are_gone_on_with(client: openai.OpenAI) -> None:
     one, two = client.completions.create(**body), list(client.completions.create(stream=True, **body))
     assert "".join(c.text for chunk in two for c in chunk.choices) == one.choices[0].text
     assert all(p <= 0 for p in one.choices[0].logprobs.token_logprobs)
+
+
+def test_prompts_are_echoed_with_their_scores(client: openai.OpenAI) -> None:
+    name = client.models.list().data[0].id
+    body = {"model": name, "prompt": "three plus four", "max_tokens": 1, "logprobs": 1, "echo": True, "temperature": 0}
+    got, chunks = client.completions.create(**body), list(client.completions.create(stream=True, **body))
+    said = got.choices[0].logprobs
+    assert got.choices[0].text.startswith("three plus four")
+    assert "".join(c.text for chunk in chunks for c in chunk.choices) == got.choices[0].text
+    assert len(said.tokens) == len(said.token_logprobs) == got.usage.prompt_tokens + 1
+    assert said.token_logprobs[0] is None and all(p <= 0 for p in said.token_logprobs[1:])
+    assert all(max(top.values()) >= p for top, p in zip(said.top_logprobs[1:], said.token_logprobs[1:], strict=True))
 
 
 def test_responses_are_made_of_chats(client: openai.OpenAI) -> None:

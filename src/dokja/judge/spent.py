@@ -41,12 +41,13 @@ def print_spent(summary: Summary, console: Console | None = None) -> None:
     timed = any(math.isfinite(r.seconds) for r in rows)
     streamed = any(r.speed for r in rows)
     priced = any(math.isfinite(r.cost) for r in rows)
-    table = Table(title="per answer: tokens, time", title_justify="left", title_style="bold", box=box.SIMPLE)
+    title = "per answer: tokens, time" + "; cost of all" * priced
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, collapse_padding=True)
     for name in ("task", "mode"):
         table.add_column(name, no_wrap=True)
-    names = ["answers", "read", "thought", "written"] + ["s"] * timed + ["first token s", "tokens/s"] * streamed
-    for name in names + [f"cost of all, {summary.settings.get('currency', '')}"] * priced:
-        table.add_column(name, justify="right")
+    names = ["answers", "read", "thought", "written"] + ["s"] * timed + ["first s", "tokens/s"] * streamed
+    for name in names + [str(summary.settings.get("currency", "cost"))] * priced:
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         cells = [row.task or "all", row.mode, f"{row.answers}"]
         cells += [_number(x, 0) for x in (row.prompt_tokens, row.thought_tokens, row.completion_tokens)]

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from dokja.serve.api.answering import Answers, model_of, prepared, respond
 from dokja.serve.api.body import EFFORT, Bias, Count, Drawn, EffortName, Seed, Stop, bias, stops
 from dokja.serve.api.chat_parts import Choice, chunks, usage_of
 from dokja.serve.api.errors import json_response, of_ending
-from dokja.serve.api.messages import read_messages
+from dokja.serve.api.messages import MESSAGES, read_messages
 from dokja.serve.api.options import ResponseFormat, StreamOptions, TemplateKwargs
 from dokja.serve.api.state import server_of
 from dokja.serve.api.stream import event
@@ -31,7 +31,7 @@ router = APIRouter()
 class ChatBody(Drawn):
     """The body of a chat completion."""
 
-    messages: list[dict[str, Any]]
+    messages: Annotated[list[dict[str, Any]], WithJsonSchema(MESSAGES)]
     n: Count | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -11,6 +11,53 @@ from dokja.serve.limits import Limits
 from dokja.text.chat import Message
 from dokja.text.images import read_image
 
+_TEXT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+_IMAGE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "image_url"},
+        "image_url": {
+            "type": "object",
+            "properties": {"url": {"type": "string", "pattern": "^data:image/"}},
+            "required": ["url"],
+        },
+    },
+    "required": ["type", "image_url"],
+}
+_CALL: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "arguments": {"type": "string"}},
+            "required": ["name", "arguments"],
+        },
+    },
+    "required": ["function"],
+}
+_PARTS = {"type": "array", "items": {"anyOf": [_TEXT, _IMAGE]}, "minItems": 1}
+MESSAGES: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "properties": {
+            "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+            "content": {"anyOf": [{"type": "string"}, {"type": "null"}, _PARTS]},
+            "reasoning_content": {"type": ["string", "null"]},
+            "tool_calls": {"type": "array", "items": _CALL},
+            "tool_call_id": {"type": "string"},
+        },
+        "required": ["role"],
+    },
+}
+"""Of a conversation, for the OpenAPI document; what is read is decided here and in `Message.from_dict`."""
 _ROLES = {"developer": "system"}
 
 
