@@ -42,7 +42,7 @@ def print_spent(summary: Summary, console: Console | None = None) -> None:
     streamed = any(r.speed for r in rows)
     priced = any(math.isfinite(r.cost) for r in rows)
     title = "per answer: tokens, time" + "; cost of all" * priced
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, collapse_padding=True)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, padding=0)
     for name in ("task", "mode"):
         table.add_column(name, no_wrap=True)
     names = ["answers", "read", "thought", "written"] + ["s"] * timed + ["first s", "tokens/s"] * streamed
