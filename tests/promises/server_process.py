@@ -11,6 +11,7 @@ from live import script
 from models_small import segments, tokens
 
 from dokja.serve import running
+from dokja.serve.api import state
 from dokja.serve.api.state import Server
 from dokja.serve.client import EngineClient
 from dokja.serve.keys import open_keys
@@ -28,6 +29,7 @@ ME = "local"
 
 def main(folder: Path) -> None:
     answer = tokens("dokja", segments("dokja", Message("assistant", ANSWER), False))
+    state.TELL = 0.05  # so that a kill meets rows of every age
     limits = Limits()
     client = EngineClient(script("dokja", folder / "model", [answer], step_seconds=0.004, slots=32))
     server = Server(Models([Model("m", client, limits)]), limits, keys=open_keys(["given"], str(folder / "keys.db")))

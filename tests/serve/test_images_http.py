@@ -66,10 +66,11 @@ def content(*parts: str) -> list[dict[str, Any]]:
 def ask(server: Process, *parts: str, **more: Any) -> Any:
     body = {"model": "tiny", "max_tokens": 24, "temperature": 0, "logprobs": True, **more}
     with server.client() as client:
-        return client.chat.completions.create(
+        got = client.chat.completions.create(
             messages=[{"role": "user", "content": content(*parts)}],
             extra_body={"chat_template_kwargs": {"enable_thinking": False}}, **body,
         )  # fmt: skip
+        return list(got) if more.get("stream") else got
 
 
 def test_it_says_what_its_engine_says(server: Process) -> None:

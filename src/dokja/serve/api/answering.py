@@ -53,7 +53,7 @@ class Answers:
     def __post_init__(self) -> None:
         until = asyncio.get_running_loop().time() + self.server.limits.seconds
         self.spelling = spelling = self.model.spelling()
-        self.usage = [Usage() for _ in self.plans]
+        self.usage = [Usage(job.size) for job in self.plans]
         if self.row is not None:
             self.server.running[self.row] = self.total
         self._items = _merged(
