@@ -110,6 +110,7 @@ def python_with(*modules: str) -> str:
         code = "import " + ", ".join(modules)
         if python and subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0:
             return python
+    # they bring hundreds of MB and pins of their own, so they are no part of dev
     pytest.skip(f"{' and '.join(modules)}: not installed (see above)")
 
 

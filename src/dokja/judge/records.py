@@ -85,6 +85,10 @@ class Sampling:
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
 
+    def draws(self) -> dict[str, Any]:
+        """How tokens are drawn and how many at most, under the names that an engine's request has."""
+        return {name: value for name, value in vars(self).items() if name not in ("budget", "weights")}
+
 
 @dataclass(frozen=True)
 class Record:
